@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The op set: what a model asks of a backend, and the plain types the two exchange. The model's forward is written once
+// against the concept `backend` below; `cpu` (backend/cpu/cpu.hpp) implements it with SIMD, and the naive backend of
+// tests/reference/ with plain loops in double, as the oracle of every kernel test.
+//
+// Activations are rows of floats. A matrix product reads them through `Backend::activations`, a buffer that also holds the
+// encodings (int8 blocks, bf16) the product's weights ask for, filled by the op that produces the rows, so that they are
+// encoded once however many matrices read them.
+//
+// Every op treats each row on its own, in an order of arithmetic that depends on that row and the weights only: that is what
+// makes logits bitwise independent of threads, chunks and batch neighbours.
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <skald/core/executor.hpp>
+#include <skald/core/tensor_view.hpp>
+#include <skald/core/types.hpp>
+#include <skald/format/weight_view.hpp>
+
+namespace skald {
+
+/// How matrix products compute.
+enum class compute : std::uint8_t {
+    exact,   ///< weights decoded to f32, activations and accumulation in f32
+    native,  ///< activations rounded to what the weights' format is fastest with: int8 per row and block of 32 for quantized
+             ///< weights, bf16 for bf16 weights where the target has a bf16 dot product; f32 otherwise
+};
+
+enum class norm_kind : std::uint8_t { rms, layer };
+
+/// rms: x · gain / sqrt(mean(x²) + eps). layer: (x - mean) · gain / sqrt(variance + eps) + bias.
+struct norm_params {
+    norm_kind kind = norm_kind::rms;
+    float eps = 1e-5f;
+    const float* gain = nullptr;  // (cols)
+    const float* bias = nullptr;  // (cols); null: none
+};
+
+enum class activation_kind : std::uint8_t {
+    silu,       ///< x · sigmoid(x)
+    gelu_tanh,  ///< 0.5 · x · (1 + tanh(sqrt(2/π) · (x + 0.044715 · x³))), GPT-2's "gelu_new"
+};
+
+/// One product of a matmul call: out = in · wᵀ + bias, or out += … when `accumulate`.
+template <class Matrix>
+struct matmul_job {
+    const Matrix* weight = nullptr;  // (n, k)
+    const float* bias = nullptr;     // (n); null: none
+    matrix_view<float> out;          // (rows, n)
+    bool accumulate = false;
+};
+
+/// Rotary embedding of a step. Row r of cos/sin belongs to row r of the batch. Pairs are (2i, 2i+1) when interleaved (GGUF's
+/// "llama"), else (i, i + dims/2). Values past `dims` are not rotated. No rope: dims = 0.
+struct rope_rows {
+    std::size_t dims = 0;
+    bool interleaved = true;
+    matrix_view<const float> cosine, sine;  // (rows, dims / 2), times the scaling's magnitude factor
+};
+
+/// The heads of an attention layer.
+struct attention_shape {
+    std::size_t heads = 0;     ///< query heads
+    std::size_t kv_heads = 0;  ///< divides heads; query head h reads kv head h / (heads / kv_heads)
+    std::size_t head_dim = 0;
+};
+
+/// Rows of a step that belong to one sequence: row first_row + i stands at first_position + i.
+struct row_range {
+    std::size_t first_row = 0;
+    std::size_t rows = 0;
+    position first_position = 0;
+};
+
+/// What a kernel may know of a KV cache at one layer. Trivially copyable. A view is a tuple of homogeneous runs; a run holds
+/// the positions [begin(segment), end(segment)) of each segment of the step, encoded by one codec.
+template <class R>
+concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::size_t segment, std::size_t kv_head, position p) {
+    typename R::codec;
+    { run.begin(segment) } -> std::same_as<position>;
+    { run.end(segment) } -> std::same_as<position>;
+    { run.key(segment, kv_head, p) } -> std::same_as<std::byte*>;
+    { run.value(segment, kv_head, p) } -> std::same_as<std::byte*>;
+};
+
+/// The backend concept. `B` is a cheap value (pointers to the executor and the memory resource, the compute policy).
+///
+/// | member                                            | meaning                                                            |
+/// |---------------------------------------------------|--------------------------------------------------------------------|
+/// | B::vector                                         | the float_vector that codecs are instantiated with                 |
+/// | B::matrix                                         | a packed weight: rows(), cols(), bytes(); move-only                |
+/// | B::activations                                    | rows for a product: resize(rows, cols), values() → matrix_view     |
+/// | b.executor_ref(), b.memory(), b.policy()          | what it was built from                                             |
+/// | b.packed_bytes(dtype, rows, cols)                 | the bytes pack() will take from the memory resource                |
+/// | b.pack(weight_view)                               | matrix; throws errc::unsupported for a dtype without a kernel      |
+/// | b.activations_bytes(rows, cols)                   | the bytes make_activations takes                                   |
+/// | b.make_activations(rows, cols)                    | activations with room for that many                                |
+/// | b.scratch_bytes(shape)  b.make_scratch(shape)     | per-thread memory of attend()                                      |
+/// | b.embed(table, tokens, out, accumulate)           | rows of a matrix, decoded exactly                                  |
+/// | b.copy_rows(in, rows, out)                        | gather                                                             |
+/// | b.norm(in, params, out)                           | normalizes rows and encodes them for the products that follow      |
+/// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
+/// | b.rope_append(q, k, v, shape, rope, ranges, runs) | rotates q and k in place, writes k and v into the cache            |
+/// | b.attend(q, shape, variant, ranges, runs, out, …) | canonical attention; writes heads side by side into activations    |
+/// | b.activate(x, kind, out)                          | elementwise                                                        |
+/// | b.gate(gate, up, kind, out)                       | f(gate) · up                                                       |
+template <class B>
+concept backend = requires(const B b, typename B::matrix m, typename B::activations a, matrix_view<float> x, matrix_view<const float> in,
+                           std::span<const token_id> tokens, std::span<const std::size_t> rows, norm_params norm, activation_kind kind,
+                           std::span<const matmul_job<typename B::matrix>> jobs, weight_view w, std::size_t n, dtype type) {
+    typename B::vector;
+    { b.packed_bytes(type, n, n) } -> std::same_as<std::size_t>;
+    { b.pack(w) } -> std::same_as<typename B::matrix>;
+    { b.activations_bytes(n, n) } -> std::same_as<std::size_t>;
+    { b.make_activations(n, n) } -> std::same_as<typename B::activations>;
+    b.embed(m, tokens, x, false);
+    b.copy_rows(in, rows, x);
+    b.norm(in, norm, a);
+    b.matmul(a, jobs);
+    b.activate(in, kind, a);
+    b.gate(in, in, kind, a);
+};
+
+}  // namespace skald
