@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The attention part of one layer as a single call: rotate, append to the cache, attend. It is the one place where a model
+// meets a cache's view, and so the one call that a cache of a run-time kind (kv/any.hpp) has to make virtual.
+#include <cstddef>
+#include <span>
+
+#include <skald/attention/variant.hpp>
+#include <skald/backend/ops.hpp>
+#include <skald/core/tensor_view.hpp>
+
+namespace skald::attention {
+
+/// The operands of one layer's attention in one step.
+template <class Backend>
+struct layer_call {
+    matrix_view<float> q;        // (rows, heads · head_dim), rotated in place
+    matrix_view<float> k;        // (rows, kv_heads · head_dim), rotated in place
+    matrix_view<const float> v;  // (rows, kv_heads · head_dim)
+    attention_shape shape;
+    rope_rows rope;
+    causal variant;
+    std::span<const row_range> ranges;   // one a segment, as the cache planned them
+    typename Backend::activations* out;  // (rows, heads · head_dim)
+    typename Backend::scratch* scratch;  // per-thread memory of the kernel
+};
+
+/// Runs the call on a cache whose view is known at compile time.
+template <class Backend, class Cache>
+void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call) {
+    if constexpr (requires { cache.run_layer(backend, layer, call); }) {
+        cache.run_layer(backend, layer, call);
+    } else {
+        const auto runs = cache.view(layer);
+        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, call.ranges, runs);
+        backend.attend(call.q, call.shape, call.variant, call.ranges, runs, *call.out, *call.scratch);
+    }
+}
+
+}  // namespace skald::attention

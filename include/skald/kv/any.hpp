@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// A cache whose policy is chosen at run time: one virtual call a layer and step, the kernels inside are those of the static
+// policy. For programs with a `--kv` option; programs that know their cache name its type instead.
+#include <cstddef>
+#include <memory>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <skald/attention/layer.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/kv/contiguous.hpp>
+#include <skald/kv/paged.hpp>
+#include <skald/kv/spec.hpp>
+
+namespace skald::kv {
+
+/// Any cache, for one backend. Same meaning as the cache it holds.
+template <class Backend>
+class any_cache {
+public:
+    static constexpr bool schedule_invariant = true;  // every cache a spec can name today is
+
+    template <kv_cache Cache>
+    explicit any_cache(Cache cache) : self_(std::make_unique<model<Cache>>(std::move(cache))) {}
+
+    cache_shape shape() const { return self_->shape(); }
+    std::size_t bytes() const { return self_->bytes(); }
+    sequence_id open() { return self_->open(); }
+    void close(sequence_id s) { self_->close(s); }
+    sequence_id fork(sequence_id s) { return self_->fork(s); }
+    position length(sequence_id s) const { return self_->length(s); }
+    checkpoint mark(sequence_id s) const { return {self_->length(s)}; }
+    std::span<const row_range> plan(std::span<const segment> segments) { return self_->plan(segments); }
+    void commit(sequence_id s) { self_->commit(s); }
+    void rollback(sequence_id s, checkpoint to) { self_->rollback(s, to); }
+    void truncate(sequence_id s, position length) { self_->truncate(s, length); }
+
+    void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) {
+        self_->run_layer(backend, layer, call);
+    }
+
+private:
+    struct role {
+        virtual ~role() = default;
+        virtual cache_shape shape() const = 0;
+        virtual std::size_t bytes() const = 0;
+        virtual sequence_id open() = 0;
+        virtual void close(sequence_id) = 0;
+        virtual sequence_id fork(sequence_id) = 0;
+        virtual position length(sequence_id) const = 0;
+        virtual std::span<const row_range> plan(std::span<const segment>) = 0;
+        virtual void commit(sequence_id) = 0;
+        virtual void rollback(sequence_id, checkpoint) = 0;
+        virtual void truncate(sequence_id, position) = 0;
+        virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
+    };
+
+    template <class Cache>
+    struct model final : role {
+        explicit model(Cache c) : cache(std::move(c)) {}
+        cache_shape shape() const override { return cache.shape(); }
+        std::size_t bytes() const override { return cache.bytes(); }
+        sequence_id open() override { return cache.open(); }
+        void close(sequence_id s) override { cache.close(s); }
+        sequence_id fork(sequence_id s) override { return cache.fork(s); }
+        position length(sequence_id s) const override { return cache.length(s); }
+        std::span<const row_range> plan(std::span<const segment> segments) override { return cache.plan(segments); }
+        void commit(sequence_id s) override { cache.commit(s); }
+        void rollback(sequence_id s, checkpoint to) override { cache.rollback(s, to); }
+        void truncate(sequence_id s, position length) override { cache.truncate(s, length); }
+        void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
+            attention::run_layer(backend, cache, layer, call);
+        }
+        Cache cache;
+    };
+
+    std::unique_ptr<role> self_;
+};
+
+/// The policy: `any<cpu<>>{parse_spec("paged/8:f32"), {.tokens = 4096}}`.
+template <class Backend>
+struct any {
+    struct capacity {
+        std::size_t tokens = 2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged
+        std::size_t sequences = 1;
+    };
+
+    using cache = any_cache<Backend>;
+    kv::spec spec{};
+    capacity room{};
+
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
+        return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
+    }
+    std::size_t bytes(const cache_shape& shape) const {
+        return with_policy([&](const auto& policy) { return policy.bytes(shape); });
+    }
+    std::size_t max_length() const {
+        return with_policy([](const auto& policy) { return policy.max_length(); });
+    }
+    std::string name() const {
+        return with_policy([](const auto& policy) { return policy.name(); });
+    }
+
+private:
+    template <class F>
+    auto with_policy(F&& f) const {
+        switch (spec.codec) {
+            case codec_kind::f32: return with_codec<f32>(f);
+            case codec_kind::bf16: return with_codec<bf16>(f);
+            case codec_kind::f16: break;
+        }
+        return with_codec<f16>(f);
+    }
+
+    template <class Codec, class F>
+    auto with_codec(F& f) const {
+        if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
+        return f(paged<Codec>{{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block}});
+    }
+};
+
+}  // namespace skald::kv

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The KV cache role: who keeps the keys and values of which sequence, and how they are read. A policy (`contiguous`, `paged`)
+// is a plain value with options; bound to a model's shape and a memory resource it makes a cache. The forward asks the cache
+// once a step for a plan (which rows stand at which positions) and once a layer for a view, which is trivially copyable.
+//
+// All growth is transactional. plan() appends pending tokens to every segment or to none; commit() makes them permanent;
+// rollback() drops them. An error, a cancelled step and a rejected draft take the same way back.
+#include <compare>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include <skald/backend/ops.hpp>
+#include <skald/core/buffer.hpp>
+#include <skald/core/checked.hpp>
+#include <skald/core/error.hpp>
+#include <skald/kv/codec.hpp>
+
+namespace skald::kv {
+
+/// What a model needs kept for every token.
+struct cache_shape {
+    std::size_t layers = 0;
+    std::size_t kv_heads = 0;
+    std::size_t head_dim = 0;
+
+    /// head_dim padded to whole vectors; the pad holds zeros.
+    std::size_t width() const noexcept { return round_up(head_dim, lane_count); }
+};
+
+/// A sequence of one cache; invalid after close().
+struct sequence_id {
+    std::uint32_t index = 0;
+    friend auto operator<=>(sequence_id, sequence_id) = default;
+};
+
+/// A length to roll back to.
+struct checkpoint {
+    position length = 0;
+};
+
+/// The rows of one sequence in a step: batch rows [first_row, first_row + rows) follow the sequence's last token.
+struct segment {
+    sequence_id sequence;
+    std::size_t first_row = 0;
+    std::size_t rows = 0;
+};
+
+/// A KV cache. Not safe for use from several threads at once.
+///
+/// | member                          | meaning                                                                                |
+/// |---------------------------------|----------------------------------------------------------------------------------------|
+/// | c.shape()                       | the cache_shape it was made for                                                        |
+/// | c.bytes()                       | exactly what it took from its memory resource                                          |
+/// | c.open() → sequence_id          | a new, empty sequence; errc::cache_full without a free slot                            |
+/// | c.close(s)                      | frees the sequence and what only it holds                                              |
+/// | c.fork(s) → sequence_id         | a new sequence with the committed tokens of s; errc::cache_full as for open            |
+/// | c.length(s)                     | tokens, pending ones included                                                          |
+/// | c.mark(s) → checkpoint          | the present length                                                                     |
+/// | c.plan(segments)                | appends pending tokens for all segments, or throws and changes nothing; the ranges     |
+/// |                                 | stay valid until the next plan                                                         |
+/// | c.commit(s)                     | pending tokens become permanent                                                        |
+/// | c.rollback(s, checkpoint)       | drops pending tokens past the checkpoint                                               |
+/// | c.truncate(s, length)           | drops all tokens past `length`, committed ones too                                     |
+/// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
+/// | schedule_invariant              | true when what row p reads depends on positions only                                   |
+template <class C>
+concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
+    { k.shape() } -> std::convertible_to<cache_shape>;
+    { k.bytes() } -> std::same_as<std::size_t>;
+    { c.open() } -> std::same_as<sequence_id>;
+    c.close(s);
+    { c.fork(s) } -> std::same_as<sequence_id>;
+    { k.length(s) } -> std::same_as<position>;
+    { k.mark(s) } -> std::same_as<checkpoint>;
+    { c.plan(segments) } -> std::same_as<std::span<const row_range>>;
+    c.commit(s);
+    c.rollback(s, m);
+    c.truncate(s, p);
+    { C::schedule_invariant } -> std::convertible_to<bool>;
+};
+
+/// A value that makes caches: options plus the choice of storage and codec in its type.
+template <class P>
+concept policy = std::copyable<P> && requires(const P p, const cache_shape& shape, std::pmr::memory_resource* memory) {
+    requires kv_cache<typename P::cache>;
+    { p.make(shape, memory) } -> std::same_as<typename P::cache>;
+    { p.bytes(shape) } -> std::same_as<std::size_t>;
+    { p.max_length() } -> std::same_as<std::size_t>;
+    { p.name() } -> std::convertible_to<std::string>;
+};
+
+namespace detail {
+
+/// Tokens of one sequence, as every storage counts them.
+struct sequence_state {
+    position length = 0;
+    position committed = 0;
+    bool open = false;
+};
+
+/// The bookkeeping of sequences that all storages share: slots, lengths, checkpoints, and the checks on them. Slots are
+/// allocated once; nothing here throws but on misuse and exhaustion.
+class sequence_table {
+public:
+    sequence_table(std::size_t sequences, std::pmr::memory_resource* memory) : states_(sequences, memory), ranges_(sequences, memory) {
+        for (sequence_state& s : states_.span()) s = {};
+    }
+
+    static std::size_t bytes(std::size_t sequences) noexcept {
+        return buffer<sequence_state>::bytes_for(sequences) + buffer<row_range>::bytes_for(sequences);
+    }
+
+    sequence_id open() {
+        for (std::size_t i = 0; i < states_.size(); ++i) {
+            if (states_[i].open) continue;
+            states_[i] = {.length = 0, .committed = 0, .open = true};
+            return {static_cast<std::uint32_t>(i)};
+        }
+        fail(errc::cache_full, "kv cache", "all ", states_.size(), " sequences are in use; close one or raise .sequences");
+    }
+
+    sequence_state& at(sequence_id s) {
+        check(s);
+        return states_[s.index];
+    }
+    const sequence_state& at(sequence_id s) const {
+        check(s);
+        return states_[s.index];
+    }
+
+    std::size_t size() const noexcept { return states_.size(); }
+    std::span<const sequence_state> states() const noexcept { return states_.span(); }
+
+    void rollback(sequence_id s, checkpoint to) {
+        sequence_state& state = at(s);
+        if (to.length < state.committed || to.length > state.length)
+            fail(errc::invalid_argument, "kv cache", "rollback to ", to.length, " is outside the pending tokens ", state.committed, " to ",
+                 state.length);
+        state.length = to.length;
+    }
+
+    void truncate(sequence_id s, position length) {
+        sequence_state& state = at(s);
+        if (length < 0 || length > state.length)
+            fail(errc::invalid_argument, "kv cache", "truncation to ", length, " of a sequence of ", state.length, " tokens");
+        state.length = length;
+        if (state.committed > length) state.committed = length;
+    }
+
+    /// Checks the segments of a step: open sequences, each once, with rows.
+    void check(std::span<const segment> segments) const {
+        if (segments.size() > states_.size())
+            fail(errc::invalid_argument, "batch", segments.size(), " segments for a cache of ", states_.size(), " sequences");
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            check(segments[i].sequence);
+            if (segments[i].rows == 0) fail(errc::invalid_argument, "batch", "segment ", i, " has no rows");
+            for (std::size_t j = 0; j < i; ++j)
+                if (segments[j].sequence == segments[i].sequence)
+                    fail(errc::invalid_argument, "batch", "sequence ", segments[i].sequence.index, " stands in two segments of one step");
+        }
+    }
+
+    /// Appends the segments' rows, which the storage has made room for, and says where they stand.
+    std::span<const row_range> append(std::span<const segment> segments) noexcept {
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            sequence_state& state = states_[segments[i].sequence.index];
+            ranges_[i] = {.first_row = segments[i].first_row, .rows = segments[i].rows, .first_position = state.length};
+            state.length += static_cast<position>(segments[i].rows);
+        }
+        return {ranges_.data(), segments.size()};
+    }
+
+private:
+    void check(sequence_id s) const {
+        if (s.index >= states_.size() || !states_[s.index].open)
+            fail(errc::invalid_argument, "kv cache", "sequence ", s.index, " is not open");
+    }
+
+    buffer<sequence_state> states_;
+    buffer<row_range> ranges_;
+};
+
+}  // namespace detail
+
+}  // namespace skald::kv

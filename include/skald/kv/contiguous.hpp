@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Contiguous storage: every sequence owns room for `tokens` tokens, allocated at once. The simplest cache and the reference
+// of all others: reading is a multiplication, forking copies, nothing is shared.
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <tuple>
+
+#include <skald/core/buffer.hpp>
+#include <skald/kv/cache.hpp>
+
+namespace skald::kv {
+
+struct contiguous_options {
+    std::size_t tokens = 2048;  ///< room of each sequence
+    std::size_t sequences = 1;  ///< how many can be open at once
+};
+
+/// One run over all positions of contiguous storage at one layer.
+template <codec Codec>
+class contiguous_run {
+public:
+    using codec = Codec;
+
+    /// Where the segments of the step lie: sequence index and length.
+    struct slot {
+        std::uint32_t sequence;
+        position end;
+    };
+
+    contiguous_run(std::byte* keys, std::byte* values, const slot* slots, std::size_t kv_heads, std::size_t tokens,
+                   std::size_t row_bytes) noexcept
+        : keys_(keys),
+          values_(values),
+          slots_(slots),
+          head_stride_(tokens * row_bytes),
+          sequence_stride_(kv_heads * head_stride_),
+          row_bytes_(row_bytes) {}
+
+    position begin(std::size_t) const noexcept { return 0; }
+    position end(std::size_t segment) const noexcept { return slots_[segment].end; }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
+
+private:
+    std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return slots_[segment].sequence * sequence_stride_ + kv_head * head_stride_ + static_cast<std::size_t>(p) * row_bytes_;
+    }
+
+    std::byte* keys_;
+    std::byte* values_;
+    const slot* slots_;
+    std::size_t head_stride_, sequence_stride_, row_bytes_;
+};
+
+/// Memory: layers × 2 × sequences × kv_heads × tokens encoded rows. // (layers, {k, v}, sequences, kv_heads, tokens, row_bytes)
+template <codec Codec>
+class contiguous_cache {
+public:
+    static constexpr bool schedule_invariant = true;
+    using run = contiguous_run<Codec>;
+
+    contiguous_cache(const cache_shape& shape, const contiguous_options& options, std::pmr::memory_resource* memory)
+        : shape_(shape),
+          tokens_(options.tokens),
+          table_(options.sequences, memory),
+          slots_(options.sequences, memory),
+          data_(data_bytes(shape, options), memory) {}
+
+    static std::size_t bytes(const cache_shape& shape, const contiguous_options& options) {
+        return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
+               buffer<>::bytes_for(data_bytes(shape, options));
+    }
+
+    const cache_shape& shape() const noexcept { return shape_; }
+    std::size_t bytes() const noexcept { return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + data_.bytes(); }
+
+    sequence_id open() { return table_.open(); }
+    void close(sequence_id s) { table_.at(s).open = false; }
+    position length(sequence_id s) const { return table_.at(s).length; }
+    checkpoint mark(sequence_id s) const { return {table_.at(s).length}; }
+    void rollback(sequence_id s, checkpoint to) { table_.rollback(s, to); }
+    void truncate(sequence_id s, position length) { table_.truncate(s, length); }
+    void commit(sequence_id s) {
+        detail::sequence_state& state = table_.at(s);
+        state.committed = state.length;
+    }
+
+    /// Copies the committed tokens. Cost: as many bytes as they take.
+    sequence_id fork(sequence_id s) {
+        const position length = table_.at(s).committed;
+        const sequence_id copy = table_.open();
+        table_.at(copy) = {.length = length, .committed = length, .open = true};
+        const std::size_t head = tokens_ * row_bytes(), sequence = shape_.kv_heads * head;
+        for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane)
+            for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
+                std::byte* base = data_.data() + plane * plane_bytes() + h * head;
+                std::memcpy(base + copy.index * sequence, base + s.index * sequence, static_cast<std::size_t>(length) * row_bytes());
+            }
+        return copy;
+    }
+
+    std::span<const row_range> plan(std::span<const segment> segments) {
+        table_.check(segments);
+        for (const segment& s : segments) {
+            const auto used = static_cast<std::size_t>(table_.at(s.sequence).length);
+            if (s.rows > tokens_ - used)
+                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " holds ", used, " of ", tokens_,
+                     " tokens and cannot take ", s.rows, " more; raise .tokens");
+        }
+        const std::span<const row_range> ranges = table_.append(segments);
+        for (std::size_t i = 0; i < segments.size(); ++i) slots_[i] = {segments[i].sequence.index, table_.at(segments[i].sequence).length};
+        return ranges;
+    }
+
+    std::tuple<run> view(std::size_t layer) const noexcept {
+        std::byte* keys = data_.data() + 2 * layer * plane_bytes();
+        return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, tokens_, row_bytes())};
+    }
+
+private:
+    static std::size_t data_bytes(const cache_shape& shape, const contiguous_options& o) {
+        return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * o.tokens *
+                Codec::row_bytes(shape.width()))
+            .size();
+    }
+    std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }
+    std::size_t plane_bytes() const noexcept { return table_.size() * shape_.kv_heads * tokens_ * row_bytes(); }
+
+    cache_shape shape_;
+    std::size_t tokens_;
+    detail::sequence_table table_;
+    buffer<typename run::slot> slots_;
+    buffer<> data_;
+};
+
+/// The policy: `contiguous<f16>{{.tokens = 4096}}`.
+template <codec Codec = f16>
+struct contiguous {
+    using cache = contiguous_cache<Codec>;
+    contiguous_options options{};
+
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
+    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
+    std::size_t max_length() const noexcept { return options.tokens; }
+    std::string name() const { return concat("contiguous:", Codec::name); }
+};
+
+static_assert(kv_run<contiguous_run<f16>> && kv_cache<contiguous_cache<f16>> && policy<contiguous<f16>>);
+
+}  // namespace skald::kv

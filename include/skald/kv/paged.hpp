@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Paged storage (vLLM's PagedAttention, Kwon et al. 2023): one pool of blocks of `block` tokens, a block table a sequence, a
+// free list, and reference counts: forks share blocks and copy one only when they write into it. A sequence wastes less than
+// one block.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <tuple>
+
+#include <skald/core/buffer.hpp>
+#include <skald/kv/cache.hpp>
+
+namespace skald::kv {
+
+struct paged_options {
+    std::size_t tokens = 2048;  ///< room of the pool, shared by all sequences; rounded up to whole blocks
+    std::size_t sequences = 1;  ///< how many can be open at once
+    std::size_t block = 16;     ///< tokens a block, any positive number
+};
+
+/// One run over all positions of paged storage at one layer.
+template <codec Codec>
+class paged_run {
+public:
+    using codec = Codec;
+
+    /// Where the segments of the step lie: block table and length.
+    struct slot {
+        const std::uint32_t* blocks;
+        position end;
+    };
+
+    paged_run(std::byte* keys, std::byte* values, const slot* slots, std::size_t kv_heads, std::size_t block,
+              std::size_t row_bytes) noexcept
+        : keys_(keys),
+          values_(values),
+          slots_(slots),
+          block_(static_cast<std::uint32_t>(block)),
+          kv_heads_(kv_heads),
+          row_bytes_(row_bytes) {}
+
+    position begin(std::size_t) const noexcept { return 0; }
+    position end(std::size_t segment) const noexcept { return slots_[segment].end; }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
+
+private:
+    std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        const auto u = static_cast<std::uint32_t>(p);
+        return ((slots_[segment].blocks[u / block_] * kv_heads_ + kv_head) * block_ + u % block_) * row_bytes_;
+    }
+
+    std::byte* keys_;
+    std::byte* values_;
+    const slot* slots_;
+    std::uint32_t block_;
+    std::size_t kv_heads_, row_bytes_;
+};
+
+/// Memory: layers × 2 × blocks × kv_heads × block encoded rows, the tables and counts. // (layers, {k, v}, blocks, kv_heads, block,
+/// row_bytes)
+template <codec Codec>
+class paged_cache {
+public:
+    static constexpr bool schedule_invariant = true;
+    using run = paged_run<Codec>;
+
+    paged_cache(const cache_shape& shape, const paged_options& options, std::pmr::memory_resource* memory)
+        : shape_(shape),
+          block_(checked_block(options)),
+          blocks_(ceil_div(options.tokens, options.block)),
+          table_(options.sequences, memory),
+          slots_(options.sequences, memory),
+          tables_(table_entries(options), memory),
+          references_(blocks_, memory),
+          free_(blocks_, memory),
+          data_(data_bytes(shape, options), memory) {
+        std::fill_n(references_.data(), blocks_, 0u);
+        for (std::size_t i = 0; i < blocks_; ++i) free_[i] = static_cast<std::uint32_t>(blocks_ - 1 - i);
+        free_count_ = blocks_;
+    }
+
+    static std::size_t bytes(const cache_shape& shape, const paged_options& options) {
+        const std::size_t blocks = ceil_div(options.tokens, checked_block(options));
+        return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
+               buffer<std::uint32_t>::bytes_for(table_entries(options)) + 2 * buffer<std::uint32_t>::bytes_for(blocks) +
+               buffer<>::bytes_for(data_bytes(shape, options));
+    }
+
+    const cache_shape& shape() const noexcept { return shape_; }
+    std::size_t bytes() const noexcept {
+        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + references_.bytes() + free_.bytes() +
+               data_.bytes();
+    }
+    std::size_t free_blocks() const noexcept { return free_count_; }
+
+    sequence_id open() { return table_.open(); }
+    void close(sequence_id s) {
+        release(s, 0);
+        table_.at(s).open = false;
+    }
+    position length(sequence_id s) const { return table_.at(s).length; }
+    checkpoint mark(sequence_id s) const { return {table_.at(s).length}; }
+    void commit(sequence_id s) {
+        detail::sequence_state& state = table_.at(s);
+        state.committed = state.length;
+    }
+    void rollback(sequence_id s, checkpoint to) {
+        const position before = table_.at(s).length;
+        table_.rollback(s, to);
+        release(s, to.length, before);
+    }
+    void truncate(sequence_id s, position length) {
+        const position before = table_.at(s).length;
+        table_.truncate(s, length);
+        release(s, length, before);
+    }
+
+    /// Shares the committed tokens' blocks. Cost: one table row.
+    sequence_id fork(sequence_id s) {
+        const position length = table_.at(s).committed;
+        const sequence_id copy = table_.open();
+        table_.at(copy) = {.length = length, .committed = length, .open = true};
+        const std::size_t used = blocks_for(length);
+        std::copy_n(blocks_of(s), used, blocks_of(copy));
+        for (std::size_t i = 0; i < used; ++i) ++references_[blocks_of(copy)[i]];
+        return copy;
+    }
+
+    std::span<const row_range> plan(std::span<const segment> segments) {
+        table_.check(segments);
+        std::size_t needed = 0;
+        for (const segment& s : segments) needed += blocks_needed(s);
+        if (needed > free_count_)
+            fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens and ", free_count_, " of ",
+                 blocks_, " are free; raise .tokens or close sequences");
+        for (const segment& s : segments) grow(s);
+        const std::span<const row_range> ranges = table_.append(segments);
+        for (std::size_t i = 0; i < segments.size(); ++i)
+            slots_[i] = {blocks_of(segments[i].sequence), table_.at(segments[i].sequence).length};
+        return ranges;
+    }
+
+    std::tuple<run> view(std::size_t layer) const noexcept {
+        std::byte* keys = data_.data() + 2 * layer * plane_bytes();
+        return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};
+    }
+
+private:
+    static std::size_t checked_block(const paged_options& o) {
+        if (o.block == 0) fail(errc::invalid_argument, "kv cache", "a block of 0 tokens; .block must be positive");
+        return o.block;
+    }
+    static std::size_t table_entries(const paged_options& o) {
+        return (checked_size(o.sequences, "kv cache") * ceil_div(o.tokens, o.block)).size();
+    }
+    static std::size_t data_bytes(const cache_shape& shape, const paged_options& o) {
+        const std::size_t tokens = (checked_size(ceil_div(o.tokens, o.block), "kv cache") * o.block).size();
+        return ((((checked_size(shape.layers, "kv cache") * 2) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
+    }
+    std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }
+    std::size_t block_bytes() const noexcept { return shape_.kv_heads * block_ * row_bytes(); }
+    std::size_t plane_bytes() const noexcept { return blocks_ * block_bytes(); }
+    std::uint32_t* blocks_of(sequence_id s) const noexcept { return tables_.data() + s.index * blocks_; }
+    std::size_t blocks_for(position length) const noexcept { return ceil_div(static_cast<std::size_t>(length), block_); }
+
+    /// True when the sequence's last block is partly filled and shared, so that appending must copy it.
+    bool tail_is_shared(sequence_id s) const {
+        const auto length = static_cast<std::size_t>(table_.at(s).length);
+        return length % block_ != 0 && references_[blocks_of(s)[length / block_]] > 1;
+    }
+
+    std::size_t blocks_needed(const segment& s) const {
+        const position length = table_.at(s.sequence).length;
+        const std::size_t total = ceil_div(checked_size(static_cast<std::size_t>(length), "batch") + s.rows);
+        return total - blocks_for(length) + (tail_is_shared(s.sequence) ? 1 : 0);
+    }
+    std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }
+    static std::size_t ceil_div(std::size_t n, std::size_t unit) noexcept { return skald::ceil_div(n, unit); }
+
+    void grow(const segment& s) noexcept {
+        const auto length = static_cast<std::size_t>(table_.at(s.sequence).length);
+        std::uint32_t* blocks = blocks_of(s.sequence);
+        if (tail_is_shared(s.sequence)) {
+            std::uint32_t& tail = blocks[length / block_];
+            const std::uint32_t copy = take();
+            for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
+                std::byte* base = data_.data() + plane * plane_bytes();
+                std::memcpy(base + copy * block_bytes(), base + tail * block_bytes(), block_bytes());
+            }
+            --references_[tail];
+            tail = copy;
+        }
+        const std::size_t last = ceil_div(length + s.rows, block_);
+        for (std::size_t i = ceil_div(length, block_); i < last; ++i) blocks[i] = take();
+    }
+
+    std::uint32_t take() noexcept {
+        const std::uint32_t block = free_[--free_count_];
+        references_[block] = 1;
+        return block;
+    }
+
+    /// Gives back the blocks that held tokens [to, from) and hold none any more.
+    void release(sequence_id s, position to, position from) noexcept {
+        for (std::size_t i = blocks_for(to); i < blocks_for(from); ++i) {
+            const std::uint32_t block = blocks_of(s)[i];
+            if (--references_[block] == 0) free_[free_count_++] = block;
+        }
+    }
+    void release(sequence_id s, position to) { release(s, to, table_.at(s).length); }
+
+    cache_shape shape_;
+    std::size_t block_, blocks_, free_count_ = 0;
+    detail::sequence_table table_;
+    buffer<typename run::slot> slots_;
+    buffer<std::uint32_t> tables_;      // (sequences, blocks)
+    buffer<std::uint32_t> references_;  // (blocks)
+    buffer<std::uint32_t> free_;        // (blocks), the first free_count_ are free
+    buffer<> data_;
+};
+
+/// The policy: `paged<f16>{{.tokens = 4096, .sequences = 8}}`.
+template <codec Codec = f16>
+struct paged {
+    using cache = paged_cache<Codec>;
+    paged_options options{};
+
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
+    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
+    std::size_t max_length() const noexcept { return ceil_div(options.tokens, std::max<std::size_t>(options.block, 1)) * options.block; }
+    std::string name() const { return concat("paged/", options.block, ":", Codec::name); }
+};
+
+static_assert(kv_run<paged_run<f16>> && kv_cache<paged_cache<f16>> && policy<paged<f16>>);
+
+}  // namespace skald::kv
