@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// From a path to a model, and what it will cost in memory before a weight is read.
+#include <cstddef>
+#include <filesystem>
+#include <memory_resource>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <skald/core/error.hpp>
+#include <skald/core/memory.hpp>
+#include <skald/io/gguf.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/model/gguf_source.hpp>
+#include <skald/model/model.hpp>
+#include <skald/model/workspace.hpp>
+
+namespace skald {
+
+namespace detail {
+
+/// The text side of a file; `why` says why there is none.
+inline std::optional<text_side> load_text(const io::gguf_file& file, std::pmr::memory_resource* memory, std::string& why) {
+    if (!file.meta().contains("tokenizer.ggml.model")) {
+        why = "the file has no tokenizer; give token ids instead of text";
+        return std::nullopt;
+    }
+    try {
+        text::tokenizer tokenizer = text::tokenizer::from_gguf(file.meta(), file.name(), memory);
+        text::chat_format chat = text::chat_format::from_gguf(file.meta(), tokenizer);
+        return text_side{std::move(tokenizer), std::move(chat)};
+    } catch (const error& e) {
+        if (e.code() != errc::unsupported) throw;
+        why = std::string_view(e.what()).substr(e.place().empty() ? 0 : e.place().size() + 2);
+        return std::nullopt;
+    }
+}
+
+}  // namespace detail
+
+/// Loads a model from an open file, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
+/// Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the memory resource throws.
+template <class Backend>
+model<Backend> load_model(const io::gguf_file& file, const load_options& options = {}) {
+    const model_source source = read_source(file);
+    const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
+    std::string why;
+    std::optional<text_side> text = detail::load_text(file, options.memory, why);
+    if (!text && options.logger) options.logger(log_level::warning, concat(file.name(), ": no text side: ", why));
+    return model<Backend>({.backend = backend,
+                           .architecture = &source.architecture(),
+                           .config = source.config(),
+                           .weights = model_weights<Backend>(backend, source, options.progress, options.stop),
+                           .text = std::move(text),
+                           .no_text = std::move(why),
+                           .file = file.name(),
+                           .logger = options.logger});
+}
+
+/// Loads a model from a GGUF file, the first one of a split model.
+template <class Backend>
+model<Backend> load_model(const std::filesystem::path& path, const load_options& options = {}) {
+    return load_model<Backend>(io::gguf_file::open(path, {.copy = options.copy}), options);
+}
+
+/// Bytes a model and one pipeline on it take from their memory resource. What grows with the text itself (token histories,
+/// strings) is the host's heap: some bytes a token.
+struct memory_plan {
+    std::size_t weights = 0;
+    std::size_t tokenizer = 0;
+    std::size_t cache = 0;
+    std::size_t workspace = 0;  ///< activations of a step, and the logits
+
+    std::size_t total() const noexcept { return weights + tokenizer + cache + workspace; }
+};
+
+/// What loading the file and a pipeline with that cache policy will take. Reads metadata only, no weights.
+template <class Backend, kv::policy Policy>
+memory_plan plan(const io::gguf_file& file, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
+    const model_source source = read_source(file);
+    const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
+    memory_plan out;
+    out.weights = model_weights<Backend>::planned_bytes(backend, source);
+    out.cache = policy.bytes(source.config().cache());
+    out.workspace = workspace<Backend>::planned_bytes(backend, source.architecture(), source.config(), limits) +
+                    buffer<float>::bytes_for(limits.wanted * source.config().vocabulary);
+    counting_resource counter;  // the tokenizer's tables depend on the vocabulary's bytes: building them is the plan
+    std::string why;
+    const std::optional<text_side> text = detail::load_text(file, &counter, why);
+    out.tokenizer = counter.bytes();
+    return out;
+}
+
+template <class Backend, kv::policy Policy>
+memory_plan plan(const std::filesystem::path& path, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
+    return plan<Backend>(io::gguf_file::open(path, {.copy = options.copy}), options, policy, limits);
+}
+
+}  // namespace skald

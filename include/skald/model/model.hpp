@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// A loaded model: a cheap, shared, immutable handle to config, weights and tokenizer. Any number of pipelines, on any number of
+// threads, use one model; the last handle frees it.
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <memory_resource>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include <skald/backend/ops.hpp>
+#include <skald/core/error.hpp>
+#include <skald/core/executor.hpp>
+#include <skald/core/logger.hpp>
+#include <skald/model/weights.hpp>
+#include <skald/text/chat_format.hpp>
+#include <skald/text/tokenizer.hpp>
+
+namespace skald {
+
+/// How a model is loaded. Everything the library needs from its host comes in here.
+struct load_options {
+    executor* pool = nullptr;  ///< runs the parallel parts; null: the calling thread. Must outlive the model
+    skald::compute compute = skald::compute::native;
+    std::pmr::memory_resource* memory =
+        std::pmr::get_default_resource();  ///< weights, tokenizer, caches, workspaces. Must outlive the model
+    skald::logger logger{};
+    progress_callback progress{};
+    std::stop_token stop{};  ///< cancels the load with errc::cancelled
+    bool copy = false;       ///< read files into memory instead of mapping them: safe against files that change while they are read
+};
+
+/// A model's text side: absent where the file has no tokenizer or one this version does not know.
+struct text_side {
+    text::tokenizer tokenizer;
+    text::chat_format chat;
+};
+
+template <class Backend>
+class model {
+public:
+    /// What a loader puts together.
+    struct parts {
+        Backend backend;
+        const skald::architecture* architecture;
+        model_config config;
+        model_weights<Backend> weights;
+        std::optional<text_side> text;
+        std::string no_text;  ///< why there is no text side
+        std::string file;
+        skald::logger logger;
+    };
+
+    using backend_type = Backend;
+
+    explicit model(parts p) : parts_(std::make_shared<const parts>(std::move(p))) {}
+
+    const Backend& backend() const noexcept { return parts_->backend; }
+    const skald::architecture& architecture() const noexcept { return *parts_->architecture; }
+    const model_config& config() const noexcept { return parts_->config; }
+    const model_weights<Backend>& weights() const noexcept { return parts_->weights; }
+    const std::string& file() const noexcept { return parts_->file; }
+    bool has_tokenizer() const noexcept { return parts_->text.has_value(); }
+
+    /// Throws errc::unsupported, saying why, when the model has no tokenizer this version knows.
+    const text::tokenizer& tokenizer() const { return text_or_throw().tokenizer; }
+    /// As tokenizer().
+    const text::chat_format& chat() const { return text_or_throw().chat; }
+
+    /// Hands a line to the host's logger, if it gave one.
+    void log(log_level level, std::string_view line) const {
+        if (parts_->logger) parts_->logger(level, line);
+    }
+
+private:
+    const text_side& text_or_throw() const {
+        if (!parts_->text) fail(errc::unsupported, parts_->file, parts_->no_text);
+        return *parts_->text;
+    }
+
+    std::shared_ptr<const parts> parts_;
+};
+
+}  // namespace skald

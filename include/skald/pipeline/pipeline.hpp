@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The pipeline: one sequence on one model. Text, tokens or a conversation go in, a range of text pieces or a callback comes
+// out. Several pipelines share a model, also from several threads; one pipeline is used by one thread at a time.
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <skald/kv/cache.hpp>
+#include <skald/kv/paged.hpp>
+#include <skald/model/model.hpp>
+#include <skald/pipeline/generation.hpp>
+#include <skald/pipeline/request.hpp>
+#include <skald/pipeline/session.hpp>
+#include <skald/sampling/chain.hpp>
+#include <skald/sampling/greedy.hpp>
+#include <skald/text/chat_format.hpp>
+#include <skald/text/tokenizer.hpp>
+
+namespace skald {
+
+/// Holds the model's handle by value, a cache made by `Policy`, and a sampler (`sampling::chain` or anything with its choose()).
+///
+/// Every call starts from the cache's longest prefix in common with the new prompt, so a second turn reads only what is new.
+/// While a generation lives, another call throws errc::busy.
+template <class Backend, kv::policy Policy = kv::paged<>, class Sampler = sampling::chain<sampling::greedy>>
+class pipeline {
+    using session = detail::session<Backend, Policy, Sampler>;
+
+public:
+    using generation_type = generation<session>;
+    using piece_callback = std::function<void(std::string_view)>;
+
+    /// Allocates cache and workspace from the model's memory resource.
+    explicit pipeline(model<Backend> m, const Policy& policy = {}, Sampler sampler = {}, pipeline_options options = {})
+        : session_(std::make_shared<session>(std::move(m), policy, std::move(sampler), std::move(options))) {}
+
+    pipeline(pipeline&&) noexcept = default;
+    pipeline& operator=(pipeline&&) noexcept = default;
+
+    /// Continues a text. The model's begin-of-text token is put before it where the model asks for one; text that looks like a
+    /// special token stays text.
+    generation_type generate(std::string_view prompt, generate_options options = {}) {
+        const text::tokenizer& t = get_model().tokenizer();
+        return generate(t.encode(prompt, {.add_bos = t.add_bos()}), std::move(options));
+    }
+
+    /// Continues tokens, exactly as they are.
+    generation_type generate(std::vector<token_id> prompt, generate_options options = {}) {
+        session_->start(std::move(prompt), std::move(options));
+        return generation_type(session_);
+    }
+
+    /// Answers the next message of this pipeline's conversation.
+    generation_type chat(std::string_view message, generate_options options = {}) {
+        session_->start_chat(message, std::move(options));
+        return generation_type(session_);
+    }
+
+    /// Answers a conversation of the caller's own.
+    generation_type chat(std::span<const text::message> messages, generate_options options = {}) {
+        return generate(text::encode_chat(get_model().tokenizer(), get_model().chat(), messages, true), std::move(options));
+    }
+
+    /// Runs a generation to its end, telling every piece to `on_piece`.
+    static completion run(generation_type g, const piece_callback& on_piece = {}) {
+        for (const std::string_view piece : g)
+            if (on_piece) on_piece(piece);
+        return {g.text(), g.tokens(), g.finish(), g.stats()};
+    }
+
+    /// Continues a text to the end. The callback sees the pieces as they come.
+    completion complete(std::string_view prompt, generate_options options = {}, const piece_callback& on_piece = {}) {
+        return run(generate(prompt, std::move(options)), on_piece);
+    }
+
+    /// Forgets the conversation (not the cache: a prompt with a known beginning still starts fast).
+    void reset() { session_->reset(); }
+
+    const std::vector<text::message>& conversation() const noexcept { return session_->conversation(); }
+    const model<Backend>& get_model() const noexcept { return session_->get_model(); }
+    std::size_t cache_bytes() const { return session_->cache_bytes(); }  ///< what the cache took from the memory resource
+
+private:
+    std::shared_ptr<session> session_;
+};
+
+}  // namespace skald

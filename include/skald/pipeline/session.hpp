@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What stands behind a pipeline and the generation that runs on it: one sequence, its cache, its workspace, and the loop from
+// logits to text. Users meet it only through `pipeline` and `generation`.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <skald/core/buffer.hpp>
+#include <skald/core/error.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/model/forward.hpp>
+#include <skald/model/model.hpp>
+#include <skald/pipeline/request.hpp>
+#include <skald/pipeline/stop_strings.hpp>
+#include <skald/sampling/logprobs.hpp>
+#include <skald/text/chat_format.hpp>
+#include <skald/text/stream_decoder.hpp>
+
+namespace skald::detail {
+
+template <class Backend, kv::policy Policy, class Sampler>
+class session {
+public:
+    session(model<Backend> m, const Policy& policy, Sampler sampler, pipeline_options options)
+        : model_(std::move(m)),
+          sampler_(std::move(sampler)),
+          options_(std::move(options)),
+          limit_(policy.max_length()),
+          limits_{.rows = std::max<std::size_t>(1, std::min(options_.chunk, limit_)), .wanted = 1},
+          cache_(policy.make(model_.config().cache(), model_.backend().memory())),
+          workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
+          logits_(model_.config().vocabulary, model_.backend().memory()),
+          sequence_(cache_.open()) {
+        if (model_.architecture().learned_positions) limit_ = std::min(limit_, model_.config().context);
+        if (!options_.system.empty()) conversation_.push_back({"system", options_.system});
+    }
+
+    const model<Backend>& get_model() const noexcept { return model_; }
+    std::size_t cache_bytes() const { return cache_.bytes(); }
+    const std::vector<text::message>& conversation() const noexcept { return conversation_; }
+
+    void reset() {
+        require_idle();
+        conversation_.clear();
+        if (!options_.system.empty()) conversation_.push_back({"system", options_.system});
+    }
+
+    /// Takes a request; the work starts with the first step(). Strong guarantee.
+    void start(std::vector<token_id> prompt, generate_options request) {
+        require_idle();
+        if (prompt.empty()) fail(errc::invalid_argument, "prompt", "is empty; a generation needs at least one token");
+        if (prompt.size() > limit_)
+            fail(errc::cache_full, "prompt", "has ", prompt.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
+        stop_strings stops(request.stop);
+        prompt_ = std::move(prompt);
+        request_ = std::move(request);
+        stops_ = std::move(stops);
+        decoder_ = {};
+        text_.clear();
+        tokens_.clear();
+        stats_ = {.prompt_tokens = prompt_.size()};
+        finish_ = finish_reason::none;
+        in_chat_ = false;
+        busy_ = true;
+    }
+
+    /// Takes the next message of the conversation.
+    void start_chat(std::string_view user, generate_options request) {
+        require_idle();
+        const std::size_t before = conversation_.size();
+        try {
+            conversation_.push_back({"user", std::string(user)});
+            std::vector<token_id> prompt = text::encode_chat(model_.tokenizer(), model_.chat(), conversation_, true);
+            conversation_.push_back({"assistant", ""});  // filled by end(), which must not throw
+            start(std::move(prompt), std::move(request));
+        } catch (...) {
+            conversation_.resize(before);
+            throw;
+        }
+        in_chat_ = true;
+    }
+
+    /// Generates one token; its text, and text held back before, is appended to `piece`. False when the generation has ended.
+    bool step(std::string& piece) {
+        if (finish_ != finish_reason::none) return false;
+        const auto begin = std::chrono::steady_clock::now();
+        tokens_.reserve(tokens_.size() + 1);
+        if (tokens_.empty())
+            read_prompt();
+        else
+            append(std::array{tokens_.back().token}, true);
+
+        const auto logits = std::span<const float>(logits_.span());
+        std::vector<scored_token> top;
+        for (const auto& [token, logprob] : sampling::top_logprobs(logits, request_.top_logprobs)) top.push_back({token, logprob});
+        const auto [token, logprob] = sampler_.choose(logits, cached_, request_.seed, tokens_.size());
+        std::string shown;
+        const bool at_end = !request_.ignore_end && model_.has_tokenizer() && model_.tokenizer().is_end(token);
+        if (model_.has_tokenizer() && !at_end) stops_.push(decoder_.push(model_.tokenizer().piece(token)), shown);
+        tokens_.push_back({token, logprob, std::move(top)});
+
+        if (at_end)
+            finish_ = finish_reason::end_token;
+        else if (stops_.stopped())
+            finish_ = finish_reason::stop_string;
+        else if (tokens_.size() >= request_.max_tokens || cached_.size() + 1 > limit_)
+            finish_ = finish_reason::length;
+        if (finish_ != finish_reason::none) {
+            stops_.push(decoder_.flush(), shown);
+            stops_.flush(shown);
+        }
+        piece += shown;
+        text_ += shown;
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        (tokens_.size() == 1 ? stats_.prompt_seconds : stats_.decode_seconds) += seconds;
+        stats_.generated_tokens = tokens_.size();
+        return true;
+    }
+
+    /// Ends the request, finished or broken off: what was yielded stays, in the cache and in the conversation.
+    void end() noexcept {
+        if (!busy_) return;
+        busy_ = false;
+        if (!in_chat_) return;
+        if (tokens_.empty())
+            conversation_.erase(conversation_.end() - 2, conversation_.end());
+        else
+            conversation_.back().content.swap(text_);
+    }
+
+    const std::string& text() const noexcept { return text_; }
+    const std::vector<generated_token>& tokens() const noexcept { return tokens_; }
+    const statistics& stats() const noexcept { return stats_; }
+    finish_reason finish() const noexcept { return finish_; }
+
+private:
+    void require_idle() const {
+        if (busy_) fail(errc::busy, "pipeline", "a generation on it is still alive; end or destroy it first");
+    }
+
+    /// Brings the cache to the prompt: keeps the common prefix, reads the rest in chunks, ends with the last token's logits.
+    void read_prompt() {
+        const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt_.begin(), prompt_.end()).first;
+        const std::size_t kept = std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt_.size() - 1);
+        cache_.truncate(sequence_, static_cast<position>(kept));
+        cached_.resize(kept);
+        stats_.reused_tokens = kept;
+        for (std::size_t at = kept; at < prompt_.size();) {
+            const std::size_t rows = std::min(limits_.rows, prompt_.size() - at);
+            append(std::span(prompt_).subspan(at, rows), at + rows == prompt_.size());
+            at += rows;
+        }
+    }
+
+    /// Runs tokens through the model and commits them.
+    void append(std::span<const token_id> tokens, bool want_logits) {
+        cached_.reserve(cached_.size() + tokens.size());
+        const std::array segments{kv::segment{.sequence = sequence_, .first_row = 0, .rows = tokens.size()}};
+        const std::array<std::size_t, 1> wanted{tokens.size() - 1};
+        forward(model_, workspace_, cache_,
+                batch{.tokens = tokens, .segments = segments, .wanted = std::span(wanted).first(want_logits ? 1 : 0)},
+                matrix_view<float>(logits_.data(), {1, logits_.size()}), request_.cancel);
+        cache_.commit(sequence_);
+        cached_.insert(cached_.end(), tokens.begin(), tokens.end());
+    }
+
+    model<Backend> model_;
+    Sampler sampler_;
+    pipeline_options options_;
+    std::size_t limit_;  // tokens the sequence can reach
+    step_limits limits_;
+    typename Policy::cache cache_;
+    workspace<Backend> workspace_;
+    buffer<float> logits_;
+    kv::sequence_id sequence_;
+    std::vector<token_id> cached_;  // the tokens in the cache
+    std::vector<text::message> conversation_;
+    bool busy_ = false;
+
+    // The request that runs.
+    std::vector<token_id> prompt_;
+    generate_options request_;
+    stop_strings stops_;
+    text::stream_decoder decoder_;
+    std::string text_;
+    std::vector<generated_token> tokens_;
+    statistics stats_;
+    finish_reason finish_ = finish_reason::none;
+    bool in_chat_ = false;
+};
+
+}  // namespace skald::detail

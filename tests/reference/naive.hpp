@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The naive backend: every op as the plainest loop, sums in double, nothing packed, nothing parallel, always exact. It keeps
+// the op set honest and is the oracle of every kernel test; a whole model runs on it.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <memory_resource>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include <skald/attention/variant.hpp>
+#include <skald/backend/ops.hpp>
+#include <skald/core/buffer.hpp>
+#include <skald/format/visit.hpp>
+
+namespace skald::reference {
+
+class naive {
+public:
+    using vector = format::scalar;
+
+    struct options {
+        executor* pool = nullptr;
+        std::pmr::memory_resource* memory = std::pmr::get_default_resource();
+        skald::compute policy = skald::compute::exact;
+    };
+
+    class matrix {
+    public:
+        matrix() = default;
+        matrix(std::size_t rows, std::size_t cols, std::pmr::memory_resource* memory)
+            : rows_(rows), cols_(cols), values_(rows * cols, memory) {}
+        std::size_t rows() const noexcept { return rows_; }
+        std::size_t cols() const noexcept { return cols_; }
+        std::size_t bytes() const noexcept { return values_.bytes(); }
+        float* row(std::size_t r) const noexcept { return values_.data() + r * cols_; }
+
+    private:
+        std::size_t rows_ = 0, cols_ = 0;
+        buffer<float> values_;
+    };
+
+    class activations {
+    public:
+        activations(std::size_t rows, std::size_t cols, std::pmr::memory_resource* memory) : values_(rows * cols, memory) {}
+        void resize(std::size_t rows, std::size_t cols) noexcept { rows_ = rows, cols_ = cols; }
+        matrix_view<float> values() const noexcept { return {values_.data(), {rows_, cols_}}; }
+
+    private:
+        std::size_t rows_ = 0, cols_ = 0;
+        buffer<float> values_;
+    };
+
+    struct scratch {};
+
+    naive() = default;
+    explicit naive(options o) : options_(o) {}
+
+    std::pmr::memory_resource* memory() const noexcept { return options_.memory; }
+    skald::compute policy() const noexcept { return skald::compute::exact; }
+
+    std::size_t packed_bytes(dtype, std::size_t rows, std::size_t cols) const noexcept { return buffer<float>::bytes_for(rows * cols); }
+    matrix pack(const weight_view& w) const {
+        matrix m(w.rows, w.cols, options_.memory);
+        for (std::size_t r = 0; r < w.rows; ++r) format::decode_row(w, r, m.row(r));
+        return m;
+    }
+
+    std::size_t activations_bytes(std::size_t rows, std::size_t cols) const noexcept { return buffer<float>::bytes_for(rows * cols); }
+    activations make_activations(std::size_t rows, std::size_t cols) const { return {rows, cols, options_.memory}; }
+    std::size_t scratch_bytes(const attention_shape&) const noexcept { return 0; }
+    scratch make_scratch(const attention_shape&) const noexcept { return {}; }
+
+    void embed(const matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate) const {
+        for (std::size_t r = 0; r < tokens.size(); ++r)
+            for (std::size_t c = 0; c < table.cols(); ++c)
+                out(r, c) = (accumulate ? out(r, c) : 0.0f) + table.row(static_cast<std::size_t>(tokens[r]))[c];
+    }
+
+    void copy_rows(matrix_view<const float> in, std::span<const std::size_t> rows, matrix_view<float> out) const {
+        for (std::size_t r = 0; r < rows.size(); ++r)
+            for (std::size_t c = 0; c < in.extent(1); ++c) out(r, c) = in(rows[r], c);
+    }
+
+    void norm(matrix_view<const float> x, const norm_params& p, activations& out) const {
+        const matrix_view<float> y = out.values();
+        const std::size_t n = x.extent(1);
+        for (std::size_t r = 0; r < x.extent(0); ++r) {
+            double mean = 0, square = 0;
+            if (p.kind == norm_kind::layer)
+                for (std::size_t c = 0; c < n; ++c) mean += x(r, c) / static_cast<double>(n);
+            for (std::size_t c = 0; c < n; ++c) square += (x(r, c) - mean) * (x(r, c) - mean) / static_cast<double>(n);
+            const double scale = 1.0 / std::sqrt(square + p.eps);
+            for (std::size_t c = 0; c < n; ++c)
+                y(r, c) = static_cast<float>((x(r, c) - mean) * scale * p.gain[c] + (p.bias == nullptr ? 0.0f : p.bias[c]));
+        }
+    }
+
+    void matmul(const activations& in, std::span<const matmul_job<matrix>> jobs) const {
+        const matrix_view<float> x = in.values();
+        for (const matmul_job<matrix>& job : jobs)
+            for (std::size_t r = 0; r < x.extent(0); ++r)
+                for (std::size_t n = 0; n < job.weight->rows(); ++n) {
+                    double sum = job.bias == nullptr ? 0.0 : job.bias[n];
+                    for (std::size_t k = 0; k < job.weight->cols(); ++k) sum += static_cast<double>(x(r, k)) * job.weight->row(n)[k];
+                    job.out(r, n) = static_cast<float>(sum + (job.accumulate ? job.out(r, n) : 0.0f));
+                }
+    }
+
+    template <kv_run... Runs>
+    void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const float> v, const attention_shape& shape,
+                     const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs) const {
+        for (std::size_t r = 0; r < q.extent(0); ++r) {
+            for (std::size_t h = 0; h < shape.heads; ++h) rotate(&q(r, h * shape.head_dim), rope, r);
+            for (std::size_t h = 0; h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);
+        }
+        const auto put = [&]<class Run>(const Run& run, std::size_t s, std::size_t row, position p) {
+            if (p < run.begin(s) || p >= run.end(s)) return;
+            std::vector<float> padded(round_up(shape.head_dim, 16));
+            for (std::size_t h = 0; h < shape.kv_heads; ++h) {
+                std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
+                Run::codec::template encode<vector>(padded.data(), padded.size(), run.key(s, h, p));
+                std::copy_n(&v(row, h * shape.head_dim), shape.head_dim, padded.begin());
+                Run::codec::template encode<vector>(padded.data(), padded.size(), run.value(s, h, p));
+            }
+        };
+        for (std::size_t s = 0; s < ranges.size(); ++s)
+            for (std::size_t i = 0; i < ranges[s].rows; ++i)
+                std::apply(
+                    [&](const auto&... run) {
+                        (put(run, s, ranges[s].first_row + i, ranges[s].first_position + static_cast<position>(i)), ...);
+                    },
+                    runs);
+    }
+
+    template <attention::variant Variant, kv_run... Runs>
+    void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
+                const std::tuple<Runs...>& runs, activations& out, scratch&) const {
+        std::vector<double> weight;
+        for (std::size_t s = 0; s < ranges.size(); ++s)
+            for (std::size_t i = 0; i < ranges[s].rows; ++i)
+                for (std::size_t h = 0; h < shape.heads; ++h) {
+                    const position p = ranges[s].first_position + static_cast<position>(i);
+                    const std::size_t row = ranges[s].first_row + i, kv_head = h / (shape.heads / shape.kv_heads);
+                    const float* query = &q(row, h * shape.head_dim);
+                    weight.assign(static_cast<std::size_t>(p) + 1, 0.0);
+                    double most = -std::numeric_limits<double>::infinity(), sum = 0;
+                    for (position j = variant.begin(p); j <= p; ++j) {
+                        double dot = 0;
+                        for (std::size_t d = 0; d < shape.head_dim; ++d) dot += query[d] * value_at<true>(runs, s, kv_head, j, d);
+                        weight[static_cast<std::size_t>(j)] = variant.score(vector{static_cast<float>(dot * variant.scale)}).value;
+                        most = std::max(most, weight[static_cast<std::size_t>(j)]);
+                    }
+                    for (position j = variant.begin(p); j <= p; ++j)
+                        sum += weight[static_cast<std::size_t>(j)] = std::exp(weight[static_cast<std::size_t>(j)] - most);
+                    for (std::size_t d = 0; d < shape.head_dim; ++d) {
+                        double acc = 0;
+                        for (position j = variant.begin(p); j <= p; ++j)
+                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, j, d);
+                        out.values()(row, h * shape.head_dim + d) = static_cast<float>(acc / sum);
+                    }
+                }
+    }
+
+    void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {
+        for (std::size_t r = 0; r < x.extent(0); ++r)
+            for (std::size_t c = 0; c < x.extent(1); ++c) out.values()(r, c) = static_cast<float>(function(kind, x(r, c)));
+    }
+
+    void gate(matrix_view<const float> g, matrix_view<const float> up, activation_kind kind, activations& out) const {
+        for (std::size_t r = 0; r < g.extent(0); ++r)
+            for (std::size_t c = 0; c < g.extent(1); ++c) out.values()(r, c) = static_cast<float>(function(kind, g(r, c)) * up(r, c));
+    }
+
+private:
+    static double function(activation_kind kind, double x) {
+        if (kind == activation_kind::silu) return x / (1.0 + std::exp(-x));
+        return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    }
+
+    static void rotate(float* head, const rope_rows& rope, std::size_t row) {
+        for (std::size_t i = 0; i < rope.dims / 2; ++i) {
+            float& a = head[rope.interleaved ? 2 * i : i];
+            float& b = head[rope.interleaved ? 2 * i + 1 : i + rope.dims / 2];
+            const double c = rope.cosine(row, i), s = rope.sine(row, i), x = a, y = b;
+            a = static_cast<float>(x * c - y * s);
+            b = static_cast<float>(x * s + y * c);
+        }
+    }
+
+    template <bool Key, class... Runs>
+    static double value_at(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position j, std::size_t d) {
+        double out = 0;
+        const auto read = [&]<class Run>(const Run& run) {
+            if (j < run.begin(s) || j >= run.end(s)) return;
+            const std::byte* bytes = Key ? run.key(s, kv_head, j) : run.value(s, kv_head, j);
+            out = Run::codec::template decode<vector>(bytes, d).value;
+        };
+        std::apply([&](const auto&... run) { (read(run), ...); }, runs);
+        return out;
+    }
+
+    options options_;
+};
+
+static_assert(backend<naive>);
+
+}  // namespace skald::reference
