@@ -80,11 +80,6 @@ inline model_config gguf_config(const io::gguf_file& file, const architecture& a
     if (!key_length && (c.heads == 0 || c.hidden % c.heads != 0))
         fail(errc::bad_file, file.name(), "the embedding length ", c.hidden, " is no multiple of the number of attention heads, ", c.heads);
     c.head_dim = key_length ? *key_length : c.hidden / c.heads;
-    const std::size_t value_length = keys.get<std::size_t>("attention.value_length").value_or(c.head_dim);
-    if (value_length != c.head_dim)
-        fail(errc::unsupported, file.name(), "values of ", value_length, " and keys of ", c.head_dim,
-             " a head; this version needs them equal");
-
     const io::tensor_entry* embedding = file.find(arch.rule(tensor_role::token_embedding)->name);
     if (embedding == nullptr) fail(errc::bad_file, file.name(), "tensor '", arch.rule(tensor_role::token_embedding)->name, "' is missing");
     c.vocabulary = matrix_shape(*embedding, file.name()).rows;
@@ -100,6 +95,10 @@ inline model_config gguf_config(const io::gguf_file& file, const architecture& a
         fail(errc::bad_file, file.name(), "key '", arch.name, ".block_count' is ", c.layers, "; the file has ", file.tensors().size(),
              " tensors in all");
     validate(c, file.name());
+    const std::size_t value_length = keys.get<std::size_t>("attention.value_length").value_or(c.head_dim);
+    if (value_length != c.head_dim)
+        fail(errc::unsupported, file.name(), "values of ", value_length, " and keys of ", c.head_dim,
+             " a head; this version needs them equal");
     return c;
 }
 

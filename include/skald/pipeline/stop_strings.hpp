@@ -20,15 +20,16 @@ public:
         std::erase_if(strings_, [](const std::string& s) { return s.empty(); });
     }
 
-    /// Appends to `out` what can be shown after `piece`. Once a stop string is complete, its text and all after it is dropped.
+    /// Appends to `out` what can be shown after `piece`. The stop string that ends first stops (of two, the longer one); its text
+    /// and all after it is dropped. However a text is cut into pieces, the same is shown.
     void push(std::string_view piece, std::string& out) {
         if (stopped_) return;
-        held_ += piece;
-        std::size_t first = std::string::npos;  // the earliest complete stop string
-        for (const std::string& s : strings_) first = std::min(first, held_.find(s));
-        if (first != std::string::npos) {
+        for (const char c : piece) {
+            held_ += c;
+            const std::size_t stop = complete_length();
+            if (stop == 0) continue;
             stopped_ = true;
-            out.append(held_, 0, first);
+            out.append(held_, 0, held_.size() - stop);
             held_.clear();
             return;
         }
@@ -46,6 +47,14 @@ public:
     bool stopped() const noexcept { return stopped_; }
 
 private:
+    /// The length of the longest stop string that the held text ends with; 0: none.
+    std::size_t complete_length() const noexcept {
+        std::size_t longest = 0;
+        for (const std::string& s : strings_)
+            if (s.size() > longest && std::string_view(held_).ends_with(s)) longest = s.size();
+        return longest;
+    }
+
     /// The length of the longest suffix of the held text that begins a stop string.
     std::size_t possible_start() const {
         std::size_t longest = 0;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// What paged storage has beyond the common list: sharing and giving back blocks.
+#include <array>
+
+#include <skald/kv/any.hpp>
+
+#include "kv/policies.hpp"
+#include "reference/naive.hpp"
+#include "support/catch.hpp"
+
+using namespace skald;
+
+TEST_CASE("a fork shares blocks until it writes into one", "[kv]") {
+    const kv::paged<kv::f32> policy{{.tokens = 64, .sequences = 3, .block = 8}};
+    auto cache = policy.make(test::small_shape, std::pmr::new_delete_resource());
+    const kv::sequence_id a = cache.open();
+    const std::array first{kv::segment{a, 0, 12}};
+    test::write_rows(cache, cache.plan(first), {1});
+    cache.commit(a);
+    CHECK(cache.free_blocks() == 6);
+    const kv::sequence_id b = cache.fork(a);
+    CHECK(cache.free_blocks() == 6);
+    const std::array both{kv::segment{a, 0, 1}, kv::segment{b, 1, 1}};
+    test::write_rows(cache, cache.plan(both), {2, 3});
+    CHECK(cache.free_blocks() == 5);  // one of the two copied the half-filled block
+    std::vector<std::uint32_t> of_a(12, 1), of_b(12, 1);
+    of_a.push_back(2);
+    of_b.push_back(3);
+    CHECK(test::holds(cache, 0, of_a));
+    CHECK(test::holds(cache, 1, of_b));
+    cache.close(a);
+    CHECK(cache.free_blocks() == 6);
+    cache.close(b);
+    CHECK(cache.free_blocks() == 8);
+}
+
+TEST_CASE("sequences of a paged cache share the pool, and waste less than a block each", "[kv]") {
+    const kv::paged<kv::f16> policy{{.tokens = 160, .sequences = 8, .block = 16}};
+    auto cache = policy.make(test::small_shape, std::pmr::new_delete_resource());
+    for (const std::size_t rows : {100, 17, 3}) {
+        const std::array one{kv::segment{cache.open(), 0, rows}};
+        cache.plan(one);
+    }
+    CHECK(cache.free_blocks() == 0);  // 7 + 2 + 1 blocks
+}
+
+TEST_CASE("the words of a cache spec are the policies' own names", "[kv]") {
+    for (const char* text : {"contiguous:f32", "contiguous:bf16", "paged/8:f32", "paged/16:f16", "paged/7:bf16"})
+        CHECK(kv::any<reference::naive>{kv::parse_spec(text), {}}.name() == text);
+    CHECK(kv::any<reference::naive>{kv::parse_spec("paged"), {}}.name() == "paged/16:f16");
+    for (const char* text : {"", "ring:f16", "paged:q9", "paged/0:f16", "paged/x:f16", "contiguous/4:f16", "paged/99999999999:f16"})
+        CHECK_THROWS_AS(kv::parse_spec(text), error);
+}

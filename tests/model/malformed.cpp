@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// Files that are well-formed GGUF and mean nonsense: each is refused with the file, the place and the value.
+#include <limits>
+#include <string>
+
+#include <skald/model/gguf_source.hpp>
+
+#include "support/catch.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace skald;
+using test::gguf_writer;
+
+namespace {
+
+std::string refusal(const test::tiny_model& m, errc code = errc::bad_file) {
+    const test::open_model file(m);
+    try {
+        read_source(file.file());
+    } catch (const error& e) {
+        CHECK(to_string(e.code()) == to_string(code));
+        CHECK(std::string(e.place()) == "tiny.gguf");
+        return e.what();
+    }
+    return "nothing was thrown";
+}
+
+/// A tiny model with one key given another value.
+template <class T>
+std::string with_key(std::string_view key, T value, errc code = errc::bad_file) {
+    test::tiny_model m;
+    m.replace = [=](gguf_writer& w, std::string_view name) { return name == key && (w.key(key, value), true); };
+    return refusal(m, code);
+}
+
+test::tiny_model without(std::string_view what) {
+    test::tiny_model m;
+    m.replace = [=](gguf_writer&, std::string_view name) { return name == what; };
+    return m;
+}
+
+test::tiny_model with_tensor(std::string_view what, std::vector<std::uint64_t> shape) {
+    test::tiny_model m;
+    m.replace = [=](gguf_writer& w, std::string_view name) {
+        if (name != what) return false;
+        std::uint64_t n = 1;
+        for (const std::uint64_t extent : shape) n *= extent;
+        w.tensor(what, dtype::f32, shape, std::vector<float>(n, 1.0f));
+        return true;
+    };
+    return m;
+}
+
+bool says(const std::string& message, std::initializer_list<std::string_view> parts) {
+    INFO(message);
+    for (const std::string_view part : parts)
+        if (message.find(part) == std::string::npos) {
+            UNSCOPED_INFO("lacks: " << part);
+            return false;
+        }
+    return true;
+}
+
+}  // namespace
+
+TEST_CASE("a sound tiny model is read", "[model]") {
+    for (const char* architecture : {"llama", "gpt2"}) {
+        test::tiny_model m;
+        m.architecture = architecture;
+        const test::open_model file(m);
+        const model_source source = read_source(file.file());
+        CHECK(source.config().layers == 2);
+        CHECK(source.config().vocabulary == 101);
+        CHECK(source.fetch(tensor_role::down, 1).data != nullptr);
+    }
+}
+
+TEST_CASE("26: head counts of zero or that do not divide are refused", "[model][malformed]") {
+    CHECK(says(with_key("llama.attention.head_count", std::uint32_t{0}), {"attention heads", "0"}));
+    CHECK(says(with_key("llama.attention.head_count_kv", std::uint32_t{0}), {"key/value heads", "0"}));
+    CHECK(says(with_key("llama.attention.head_count_kv", std::uint32_t{3}), {"3", "does not divide", "4"}));
+    CHECK(says(refusal(without("llama.attention.head_count")), {"llama.attention.head_count", "missing"}));
+}
+
+TEST_CASE("27: a layer count beyond the file's tensors is refused before anything is allocated", "[model][malformed]") {
+    CHECK(says(with_key("llama.block_count", std::numeric_limits<std::uint32_t>::max()),
+               {"llama.block_count", "4294967295", "tensors in all"}));
+    CHECK(says(with_key("llama.block_count", std::uint32_t{0}), {"layers", "0"}));
+    CHECK(says(with_key("llama.block_count", std::uint32_t{3}), {"blk.2.", "missing"}));
+    CHECK(says(with_key("llama.block_count", std::uint32_t{1}), {"blk.1.", "layer 1", "1 layers"}));
+}
+
+TEST_CASE("28: head and rope dimensions that do not fit are refused", "[model][malformed]") {
+    CHECK(says(with_key("llama.attention.key_length", std::uint32_t{17}, errc::unsupported), {"17", "16"}));
+    CHECK(says(with_key("llama.attention.key_length", std::uint32_t{0}, errc::bad_file), {"head dimension", "0"}));
+    CHECK(says(with_key("llama.attention.value_length", std::uint32_t{8}, errc::unsupported), {"8", "16"}));
+    CHECK(says(with_key("llama.rope.dimension_count", std::uint32_t{15}), {"15", "even"}));
+    CHECK(says(with_key("llama.rope.dimension_count", std::uint32_t{18}), {"18", "16"}));
+    test::tiny_model odd;
+    odd.heads = 3;
+    odd.kv_heads = 3;
+    odd.replace = [](gguf_writer&, std::string_view name) { return name == "llama.attention.key_length"; };
+    CHECK(says(refusal(odd), {"64", "no multiple", "3"}));
+}
+
+TEST_CASE("29: a rope base or epsilon that is no such number is refused", "[model][malformed]") {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    CHECK(says(with_key("llama.rope.freq_base", 0.0f), {"rope base", "0"}));
+    CHECK(says(with_key("llama.rope.freq_base", nan), {"rope base", "nan"}));
+    CHECK(says(with_key("llama.attention.layer_norm_rms_epsilon", nan), {"epsilon", "nan"}));
+    CHECK(says(with_key("llama.attention.layer_norm_rms_epsilon", -1.0f), {"epsilon", "-1"}));
+    test::tiny_model scaled;
+    scaled.replace = [](gguf_writer& w, std::string_view name) {
+        if (name == "llama.rope.freq_base") w.key("llama.rope.scaling.type", "linear").key("llama.rope.scaling.factor", 0.0f);
+        return false;
+    };
+    CHECK(says(refusal(scaled), {"scaling factor", "0"}));
+}
+
+TEST_CASE("30: a tensor's shape must be what the config says", "[model][malformed]") {
+    CHECK(says(refusal(with_tensor("blk.1.attn_q.weight", {64, 63})),
+               {"tensor 'blk.1.attn_q.weight' has 63 × 64 values; the config says 64 × 64"}));
+    CHECK(says(refusal(with_tensor("blk.0.ffn_norm.weight", {65})), {"blk.0.ffn_norm.weight", "1 × 65", "1 × 64"}));
+    CHECK(says(refusal(with_tensor("blk.0.ffn_down.weight", {96, 64, 2})), {"blk.0.ffn_down.weight", "3 dimensions"}));
+}
+
+TEST_CASE("31: a missing tensor and one too many are refused by name", "[model][malformed]") {
+    CHECK(says(refusal(without("blk.1.attn_v.weight")), {"tensor 'blk.1.attn_v.weight' is missing"}));
+    CHECK(says(refusal(without("token_embd.weight")), {"token_embd.weight", "missing"}));
+    for (const char* extra : {"blk.0.attn_extra.weight", "blk.00.attn_q.weight", "blk.x.attn_q.weight", "blk..attn_q.weight"}) {
+        test::tiny_model m;
+        m.replace = [=](gguf_writer& w, std::string_view name) {
+            if (name == "output_norm.weight") w.tensor(extra, dtype::f32, {32}, std::vector<float>(32));
+            return false;
+        };
+        CHECK(says(refusal(m), {extra, "not part of the architecture"}));
+    }
+}
+
+TEST_CASE("34: vocabulary, embedding rows and architecture must agree", "[model][malformed]") {
+    test::tiny_model told;
+    told.replace = [](gguf_writer& w, std::string_view name) {
+        if (name == "llama.block_count") w.key("llama.vocab_size", std::uint32_t{100});
+        return false;
+    };
+    CHECK(says(refusal(told), {"llama.vocab_size", "100", "101 rows"}));
+    test::tiny_model tokens;
+    tokens.replace = [](gguf_writer& w, std::string_view name) {
+        if (name == "llama.block_count") w.array("tokenizer.ggml.tokens", std::vector<std::string>(99, "x"));
+        return false;
+    };
+    CHECK(says(refusal(tokens), {"99 tokens", "101 rows"}));
+    CHECK(says(with_key("general.architecture", "mamba", errc::unsupported), {"'mamba'", "llama, gpt2"}));
+    CHECK(says(with_key("general.architecture", std::uint32_t{1}), {"general.architecture"}));
+}
+
+TEST_CASE("a tensor format without a decoder is refused by name", "[model]") {
+    test::tiny_model m;
+    m.replace = [](gguf_writer& w, std::string_view name) {
+        if (name != "blk.0.ffn_down.weight") return false;
+        w.tensor(name, dtype::f64, {96, 64}, std::vector<std::byte>(96 * 64 * 8));
+        return true;
+    };
+    CHECK(says(refusal(m, errc::unsupported), {"blk.0.ffn_down.weight", "f64"}));
+}
