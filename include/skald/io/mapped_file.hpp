@@ -12,6 +12,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 

@@ -60,17 +60,18 @@ std::optional<T> value_as(const metadata_value& v) {
 /// An array of numbers, strings or arrays.
 class metadata_array {
 public:
-    /// Numbers as they lie in the file; `bytes` is size × value_bytes(kind) of any alignment.
-    metadata_array(value_kind kind, std::size_t size, std::span<const std::byte> bytes) noexcept
-        : kind_(kind), size_(size), bytes_(bytes) {}
-    explicit metadata_array(std::vector<std::string_view> strings) noexcept
-        : kind_(value_kind::string), size_(strings.size()), strings_(std::move(strings)) {}
-    explicit metadata_array(std::vector<metadata_array> arrays) noexcept
-        : kind_(value_kind::array), size_(arrays.size()), arrays_(std::move(arrays)) {}
+    /// Numbers as they lie in the file: `bytes` is a multiple of value_bytes(kind), of any alignment.
+    metadata_array(value_kind kind, std::span<const std::byte> bytes) noexcept : kind_(kind), elements_(bytes) {}
+    explicit metadata_array(std::vector<std::string_view> strings) noexcept : kind_(value_kind::string), elements_(std::move(strings)) {}
+    explicit metadata_array(std::vector<metadata_array> arrays) noexcept : kind_(value_kind::array), elements_(std::move(arrays)) {}
 
     value_kind kind() const noexcept { return kind_; }  ///< of the elements
-    std::size_t size() const noexcept { return size_; }
-    bool empty() const noexcept { return size_ == 0; }
+    std::size_t size() const noexcept {
+        if (kind_ == value_kind::string) return strings().size();
+        if (kind_ == value_kind::array) return arrays().size();
+        return bytes().size() / value_bytes(kind_);
+    }
+    bool empty() const noexcept { return size() == 0; }
 
     /// Element i < size().
     metadata_value operator[](std::size_t i) const noexcept {
@@ -86,31 +87,40 @@ public:
             case value_kind::f32: return {kind_, double{load<float>(i)}};
             case value_kind::f64: return {kind_, load<double>(i)};
             case value_kind::boolean: return {kind_, load<std::uint8_t>(i) != 0};
-            case value_kind::string: return {kind_, strings_[i]};
-            case value_kind::array: return {kind_, &arrays_[i]};
+            case value_kind::string: return {kind_, strings()[i]};
+            case value_kind::array: return {kind_, &arrays()[i]};
         }
         return {};
     }
 
     /// All elements of an array of strings; empty for another kind.
-    std::span<const std::string_view> strings() const noexcept { return strings_; }
+    std::span<const std::string_view> strings() const noexcept {
+        const auto* all = std::get_if<std::vector<std::string_view>>(&elements_);
+        return all != nullptr ? std::span<const std::string_view>(*all) : std::span<const std::string_view>();
+    }
+
+    /// All elements of an array of arrays; empty for another kind.
+    std::span<const metadata_array> arrays() const noexcept {
+        const auto* all = std::get_if<std::vector<metadata_array>>(&elements_);
+        return all != nullptr ? std::span<const metadata_array>(*all) : std::span<const metadata_array>();
+    }
 
     /// The numbers as they lie in the file, little endian; empty for strings and arrays.
-    std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    std::span<const std::byte> bytes() const noexcept {
+        const auto* all = std::get_if<std::span<const std::byte>>(&elements_);
+        return all != nullptr ? *all : std::span<const std::byte>();
+    }
 
 private:
     template <class T>
     T load(std::size_t i) const noexcept {
         T value;
-        std::memcpy(&value, bytes_.data() + i * sizeof(T), sizeof(T));
+        std::memcpy(&value, bytes().data() + i * sizeof(T), sizeof(T));
         return value;
     }
 
     value_kind kind_;
-    std::size_t size_;
-    std::span<const std::byte> bytes_;
-    std::vector<std::string_view> strings_;
-    std::vector<metadata_array> arrays_;
+    std::variant<std::span<const std::byte>, std::vector<std::string_view>, std::vector<metadata_array>> elements_;
 };
 
 /// The value for a message: `u32 5`, `string 'llama'`, `array of 3 f32`.

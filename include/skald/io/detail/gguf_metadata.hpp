@@ -55,7 +55,7 @@ inline metadata_array read_array(gguf_cursor& in, int depth = 1) {
     }
     const auto bytes = in.take((checked_size(count, in.file()) * value_bytes(kind)).value(), "the array's elements");
     if (kind == value_kind::boolean) check_bools(in, bytes);
-    return metadata_array(kind, bytes.size() / value_bytes(kind), bytes);
+    return metadata_array(kind, bytes);
 }
 
 /// A key, a tensor's name: not empty, at most `limit` bytes, UTF-8 without NUL.
@@ -93,7 +93,7 @@ inline metadata read_metadata(gguf_cursor& in, std::uint64_t count) {
         } else {
             const auto bytes = in.take(value_bytes(kind), "the value");
             if (kind == value_kind::boolean) check_bools(in, bytes);
-            value = metadata_array(kind, 1, bytes)[0];
+            value = metadata_array(kind, bytes)[0];
         }
         entries.push_back({key, value});
     }
