@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Exact logits against those of transformers in float32, computed by tests/scripts/make_models.py and committed beside the models.
+#include <cmath>
+#include <fstream>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/kv/contiguous.hpp>
+#include <skald/model/load.hpp>
+
+#include "reference/naive.hpp"
+#include "support/catch.hpp"
+#include "support/npy.hpp"
+#include "support/run_model.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+/// The largest difference between our logits and the fixture's, in units of the fixture's standard deviation.
+template <class Backend>
+double worst_difference(const std::string& name) {
+    const std::string folder = std::string(SKALD_TEST_DATA) + "/";
+    std::ifstream in(folder + name + ".json");
+    const nlohmann::json spec = nlohmann::json::parse(in);
+    const npy expected = read_npy(folder + spec.at("logits").get<std::string>());
+    const auto sequences = spec.at("tokens").get<std::vector<tokens>>();
+    const auto rows = spec.at("rows").get<std::vector<std::size_t>>();
+    const model<Backend> m = load_model<Backend>(folder + spec.at("model").get<std::string>(), {.compute = compute::exact});
+    const std::size_t vocabulary = m.config().vocabulary;
+    REQUIRE(expected.shape == std::vector<std::size_t>{sequences.size(), rows.size(), vocabulary});
+
+    double mean = 0, square = 0, worst = 0;
+    for (const float x : expected.values) mean += x / static_cast<double>(expected.values.size());
+    for (const float x : expected.values) square += (x - mean) * (x - mean) / static_cast<double>(expected.values.size());
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+        const std::vector<float> ours = plain_logits(m, sequences[s]);
+        for (std::size_t r = 0; r < rows.size(); ++r)
+            for (std::size_t v = 0; v < vocabulary; ++v)
+                worst = std::max<double>(
+                    worst, std::abs(ours[rows[r] * vocabulary + v] - expected.values[(s * rows.size() + r) * vocabulary + v]));
+    }
+    return worst / std::sqrt(square);
+}
+
+constexpr const char* models[] = {"tiny-gpt2",       "tiny-gpt2-bf16",    "tiny-llama",  "tiny-llama-f16",  "tiny-llama-mqa",
+                                  "tiny-llama-bias", "tiny-llama-linear", "tiny-llama3", "tiny-llama-long", "tiny-llama-quant"};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("exact logits agree with transformers to 1e-4 of their standard deviation", "[model]", reference::naive, cpu<>) {
+    for (const char* name : models) {
+        const double worst = worst_difference<TestType>(name);
+        CAPTURE(name, worst);
+        CHECK(worst < 1e-4);
+    }
+}
