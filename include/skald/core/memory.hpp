@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Memory resources that watch: one counts what passes through, one refuses to go past a cap. Both stand before another resource
+// and are safe to use from several threads.
+#include <atomic>
+#include <cstddef>
+#include <memory_resource>
+
+#include <skald/core/error.hpp>
+
+namespace skald {
+
+/// Counts the bytes that are allocated through it.
+class counting_resource : public std::pmr::memory_resource {
+public:
+    explicit counting_resource(std::pmr::memory_resource* upstream = std::pmr::new_delete_resource()) noexcept : upstream_(upstream) {}
+
+    std::size_t bytes() const noexcept { return bytes_.load(); }        ///< allocated now
+    std::size_t peak_bytes() const noexcept { return peak_.load(); }    ///< the most that was ever allocated at a time
+    std::size_t allocations() const noexcept { return count_.load(); }  ///< calls so far
+
+private:
+    void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+        void* p = upstream_->allocate(bytes, alignment);
+        const std::size_t now = bytes_.fetch_add(bytes) + bytes;
+        for (std::size_t peak = peak_.load(); now > peak && !peak_.compare_exchange_weak(peak, now);) {
+        }
+        ++count_;
+        return p;
+    }
+    void do_deallocate(void* p, std::size_t bytes, std::size_t alignment) override {
+        upstream_->deallocate(p, bytes, alignment);
+        bytes_.fetch_sub(bytes);
+    }
+    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+
+    std::pmr::memory_resource* upstream_;
+    std::atomic<std::size_t> bytes_{0}, peak_{0}, count_{0};
+};
+
+/// Throws errc::memory_limit for an allocation that would go past `cap` bytes in all.
+class capped_resource : public std::pmr::memory_resource {
+public:
+    explicit capped_resource(std::size_t cap, std::pmr::memory_resource* upstream = std::pmr::new_delete_resource()) noexcept
+        : cap_(cap), upstream_(upstream) {}
+
+    std::size_t cap() const noexcept { return cap_; }
+    std::size_t bytes() const noexcept { return bytes_.load(); }  ///< allocated now
+
+private:
+    void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+        std::size_t used = bytes_.load();
+        do {
+            if (bytes > cap_ - used)
+                fail(errc::memory_limit, "memory", bytes, " bytes asked for, with ", used, " of the cap's ", cap_, " in use");
+        } while (!bytes_.compare_exchange_weak(used, used + bytes));
+        try {
+            return upstream_->allocate(bytes, alignment);
+        } catch (...) {
+            bytes_.fetch_sub(bytes);
+            throw;
+        }
+    }
+    void do_deallocate(void* p, std::size_t bytes, std::size_t alignment) override {
+        upstream_->deallocate(p, bytes, alignment);
+        bytes_.fetch_sub(bytes);
+    }
+    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+
+    std::size_t cap_;
+    std::pmr::memory_resource* upstream_;
+    std::atomic<std::size_t> bytes_{0};
+};
+
+}  // namespace skald
