@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What a sampling chain works on: the tokens that can still be chosen. One object serves every step of a generation; its
+// buffers grow to the vocabulary once and are never given back between steps.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
+
+namespace skald::sampling {
+
+/// A token that can still be chosen.
+struct candidate {
+    token_id token;
+    float logit;
+    float probability;  ///< what the last softmax() gave; a later change of a logit leaves it as it was
+};
+
+/// The order of candidates: highest logit first, lowest token among equals, NaN last. Total, so that results do not depend on
+/// the standard library's sort.
+constexpr bool better(const candidate& a, const candidate& b) noexcept {
+    if (a.logit > b.logit) return true;
+    if (a.logit < b.logit) return false;
+    const bool a_nan = a.logit != a.logit, b_nan = b.logit != b.logit;
+    return a_nan != b_nan ? b_nan : a.token < b.token;
+}
+
+/// The candidates of one step. A contiguous range; writing through it is how a processor changes logits, keep_first() and
+/// keep_if() are how it removes tokens.
+class candidates {
+public:
+    /// Starts a step: token i with logits[i], in the order of the vocabulary. Allocates only when the vocabulary grows.
+    void assign(std::span<const float> logits) {
+        if (logits.size() > items_.size()) items_.resize(logits.size());
+        for (std::size_t i = 0; i < logits.size(); ++i) items_[i] = {static_cast<token_id>(i), logits[i], 0.0f};
+        size_ = logits.size();
+        sorted_ = false;
+    }
+
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    const candidate* data() const noexcept { return items_.data(); }
+    const candidate* begin() const noexcept { return items_.data(); }
+    const candidate* end() const noexcept { return items_.data() + size_; }
+    const candidate& operator[](std::size_t i) const noexcept { return items_[i]; }
+
+    /// Write access makes the candidates count as unsorted.
+    candidate* data() noexcept { return writable(); }
+    candidate* begin() noexcept { return writable(); }
+    candidate* end() noexcept { return writable() + size_; }
+    candidate& operator[](std::size_t i) noexcept { return writable()[i]; }
+
+    /// Whether the candidates are known to stand best first.
+    bool sorted() const noexcept { return sorted_; }
+
+    /// Orders all candidates, best first. O(n log n).
+    void sort_descending() { sort_first(size_); }
+
+    /// Brings the best `n` to the front, best first; the rest follows in no order. O(size + n log n). The first `done`
+    /// are taken to be in place already.
+    void sort_first(std::size_t n, std::size_t done = 0) {
+        n = std::min(n, size_);
+        if (sorted_ || done >= n) return;
+        candidate* const first = items_.data() + done;
+        candidate* const middle = items_.data() + n;
+        candidate* const last = items_.data() + size_;
+        if (std::is_sorted(first, last, better)) {
+            sorted_ = done == 0;
+            return;
+        }
+        if ((n - done) < size_ / 64) {  // a heap of so few beats a partition: nearly every candidate costs one comparison
+            std::partial_sort(first, middle, last, better);
+        } else {
+            if (middle != last) std::nth_element(first, middle, last, better);
+            std::sort(first, middle, better);
+        }
+        sorted_ = done == 0 && n == size_;
+    }
+
+    /// Keeps the first `n` as they stand.
+    void keep_first(std::size_t n) noexcept { size_ = std::min(size_, n); }
+
+    /// Keeps the best `n`, best first. O(size + n log n). The first `done` are taken to be in place already.
+    void keep_best(std::size_t n, std::size_t done = 0) {
+        sort_first(n, done);
+        keep_first(n);
+        sorted_ = true;
+    }
+
+    /// Keeps those for which `keep(candidate)` is true, in their order.
+    template <class Predicate>
+    void keep_if(Predicate keep) {
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            if (keep(std::as_const(items_[i]))) items_[kept++] = items_[i];
+        }
+        size_ = kept;
+    }
+
+    /// Replaces every logit by `change(logit)`, which must not decrease as the logit grows: what is sorted stays so.
+    template <class Monotonic>
+    void change_logits(Monotonic change) {
+        for (std::size_t i = 0; i < size_; ++i) items_[i].logit = change(items_[i].logit);
+    }
+
+    /// The candidate of a token; nullptr where it is none. O(1) while the candidates stand in the order of the vocabulary.
+    candidate* find(token_id token) noexcept {
+        const std::size_t at = static_cast<std::size_t>(token);
+        if (token >= 0 && at < size_ && items_[at].token == token) return writable() + at;
+        for (std::size_t i = 0; i < size_; ++i)
+            if (items_[i].token == token) return writable() + i;
+        return nullptr;
+    }
+
+    /// Calls `change(candidate&)` for every candidate whose token is in `tokens`, ascending and distinct. One pass over the
+    /// shorter side while the candidates stand in the order of the vocabulary, else O(size log tokens).
+    template <class Change>
+    void change_tokens(std::span<const token_id> tokens, Change change) {
+        candidate* const items = writable();
+        const bool in_place = std::all_of(tokens.begin(), tokens.end(),
+                                          [&](token_id t) { return t >= 0 && static_cast<std::size_t>(t) < size_ && items[t].token == t; });
+        if (in_place) {
+            for (const token_id t : tokens) change(items[t]);
+            return;
+        }
+        for (std::size_t i = 0; i < size_; ++i)
+            if (std::binary_search(tokens.begin(), tokens.end(), items[i].token)) change(items[i]);
+    }
+
+    /// The candidate that comes first in the order of better().
+    /// Throws errc::invalid_argument when there is none with a logit above -inf.
+    const candidate& best() const {
+        const candidate* const found = sorted_ ? begin() : std::min_element(begin(), end(), better);
+        if (found == end() || !(found->logit > -std::numeric_limits<float>::infinity()))
+            fail(errc::invalid_argument, "logits", "none of the ", size_, " candidates left has a logit above -inf");
+        return *found;
+    }
+
+    /// Fills every `probability` from the logits; they sum to 1. Logits of +inf share all of it evenly.
+    /// Throws errc::invalid_argument for a NaN, and as best() does. Does not sort.
+    void softmax() {
+        constexpr float infinity = std::numeric_limits<float>::infinity();
+        float max = -infinity;
+        for (const candidate& c : std::as_const(*this)) max = c.logit > max ? c.logit : max;
+        if (max == -infinity) best();  // throws
+        double sum = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            // inf - inf would be NaN; what equals the maximum has the difference 0, infinite or not.
+            items_[i].probability = items_[i].logit == max ? 1.0f : std::exp(items_[i].logit - max);
+            sum += items_[i].probability;
+        }
+        if (sum != sum) fail(errc::invalid_argument, "logits", "a candidate's logit is NaN; a processor of the sampling chain made it");
+        for (std::size_t i = 0; i < size_; ++i) items_[i].probability = static_cast<float>(items_[i].probability / sum);
+    }
+
+    /// Memory a processor may use as it likes while it is called, so that it need not allocate at every step.
+    std::vector<token_id>& scratch() noexcept { return scratch_; }
+
+private:
+    candidate* writable() noexcept {
+        sorted_ = false;
+        return items_.data();
+    }
+
+    std::vector<candidate> items_;  // at least size_
+    std::vector<token_id> scratch_;
+    std::size_t size_ = 0;
+    bool sorted_ = false;
+};
+
+}  // namespace skald::sampling

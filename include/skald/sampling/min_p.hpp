@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Min-p: a threshold that follows the model's confidence. Nguyen et al., "Turning up the heat: min-p sampling for creative and
+// coherent LLM outputs" (2024).
+#include <algorithm>
+#include <cmath>
+
+#include <skald/core/error.hpp>
+#include <skald/sampling/processor.hpp>
+
+namespace skald::sampling {
+
+/// Keeps the candidates at least `p` times as probable as the best one; the best always stays. At 0 and below all stay; above 1
+/// counts as 1. Throws errc::invalid_argument for NaN.
+struct min_p {
+    float p = 0.05f;
+
+    void operator()(candidates& c) const {
+        if (p != p) fail(errc::invalid_argument, "min_p", "is NaN; it must be a number in [0, 1]");
+        if (p <= 0) return;
+        const float least = c.best().logit + std::log(std::min(p, 1.0f));
+        c.keep_if([least](const candidate& x) { return x.logit >= least; });
+    }
+};
+
+static_assert(processor<min_p>);
+
+}  // namespace skald::sampling

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The two roles in a sampling chain. A processor changes or removes candidates; a selector, at the end, chooses one. Both are
+// anything callable: an aggregate of this folder, a lambda, a grammar.
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include <skald/core/types.hpp>
+#include <skald/sampling/candidates.hpp>
+
+namespace skald::sampling {
+
+/// What a step is about, beside its logits.
+struct context {
+    std::span<const token_id> history;  ///< the sequence so far, prompt included
+    std::uint64_t step = 0;             ///< number of the token to choose, counted from 0 at the prompt's end
+    std::uint64_t seed = 0;             ///< of the request; random parts draw from counter_rng(seed) at index `step`
+};
+
+/// Callable with (candidates&) or (candidates&, const context&).
+template <class T>
+concept chain_part = std::invocable<T&, candidates&, const context&> || std::invocable<T&, candidates&>;
+
+/// Calls a part with the context where it takes one.
+template <chain_part Part>
+decltype(auto) call_part(Part& part, candidates& c, const context& x) {
+    if constexpr (std::invocable<Part&, candidates&, const context&>)
+        return part(c, x);
+    else
+        return part(c);
+}
+
+/// A part that returns the token it chose.
+template <class T>
+concept selector = chain_part<T> && requires(T& part, candidates& c, const context& x) {
+    { call_part(part, c, x) } -> std::same_as<token_id>;
+};
+
+/// Every other part: changes logits or removes candidates.
+template <class T>
+concept processor = chain_part<T> && !selector<T>;
+
+}  // namespace skald::sampling
