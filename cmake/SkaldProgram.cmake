@@ -1,0 +1,22 @@
+# What our own programs have in common: where they go, how they warn, which compiler cache they use.
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+if(PROJECT_IS_TOP_LEVEL)
+    set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+    set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+    if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+        set(CMAKE_BUILD_TYPE Release CACHE STRING "Kind of build" FORCE)
+    endif()
+    find_program(SKALD_CCACHE ccache)
+    mark_as_advanced(SKALD_CCACHE)
+    if(SKALD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+        set(CMAKE_CXX_COMPILER_LAUNCHER "${SKALD_CCACHE}")
+    endif()
+endif()
+
+# skald_program(NAME SOURCES...): an executable on skald with our warnings.
+function(skald_program name)
+    add_executable(${name} ${ARGN})
+    target_link_libraries(${name} PRIVATE $<IF:$<BOOL:${SKALD_NATIVE}>,skald::native,skald::skald>)
+    target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual $<$<BOOL:${SKALD_WERROR}>:-Werror>)
+endfunction()
