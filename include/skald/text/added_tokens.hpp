@@ -37,8 +37,8 @@ public:
             if (!is_one(id)) continue;
             const std::string_view piece = tokens.piece(id);
             if (piece.size() > longest)
-                fail(errc::bad_file, place, "key 'tokenizer.ggml.tokens': the special token ", id, " ", io::detail::in_quotes(piece), " has ",
-                     piece.size(), " bytes; at most ", longest, " are possible");
+                fail(errc::bad_file, place, "key 'tokenizer.ggml.tokens': the special token ", id, " ", io::detail::in_quotes(piece),
+                     " has ", piece.size(), " bytes; at most ", longest, " are possible");
             ids_[n++] = id;
             starts_.set(static_cast<unsigned char>(piece[0]));
         }

@@ -59,8 +59,8 @@ private:
         for (std::size_t i = 0; i < source.merges.size(); ++i) {
             const std::string_view text = source.merges[i];
             const auto refuse = [&](std::string_view what, std::string_view part) {
-                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.merges': element ", i, " is ", io::detail::in_quotes(text), ", ", what,
-                     part.empty() ? std::string() : io::detail::in_quotes(part));
+                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.merges': element ", i, " is ", io::detail::in_quotes(text), ", ",
+                     what, part.empty() ? std::string() : io::detail::in_quotes(part));
             };
             const std::size_t space = text.find(' ', 1);
             if (space == std::string_view::npos || space + 1 == text.size()) refuse("not two tokens with a space between them", {});
@@ -104,7 +104,7 @@ private:
     static constexpr std::size_t short_word = 32;  // bytes up to which a scan for the best pair beats a heap: words are 6 on average
 
     struct symbol {
-        token_id id;         // -1 once merged into its left neighbour
+        token_id id;                 // -1 once merged into its left neighbour
         std::int32_t before, after;  // -1 at the ends
     };
     struct candidate {
@@ -169,7 +169,8 @@ private:
             }
             if (left.before >= 0 && consider(left.before)) std::push_heap(heap_.begin(), heap_.end(), later);
         }
-        for (std::int32_t i = 0; i >= 0; i = symbols_[static_cast<std::size_t>(i)].after) out.push_back(symbols_[static_cast<std::size_t>(i)].id);
+        for (std::int32_t i = 0; i >= 0; i = symbols_[static_cast<std::size_t>(i)].after)
+            out.push_back(symbols_[static_cast<std::size_t>(i)].id);
     }
 
     static bool later(const candidate& a, const candidate& b) noexcept { return a.order > b.order; }

@@ -15,10 +15,10 @@ namespace skald::text {
 
 /// A division in steps: each step cuts its matches out of what the step before left, and both go on. Trivially copyable.
 struct pre_tokenizer {
-    std::string_view name;                     ///< as models give it
+    std::string_view name;                      ///< as models give it
     std::array<detail::split_rule, 5> steps{};  ///< null from the last step on
-    bool whole_words = false;                  ///< a word that is a token of the vocabulary is not built by merges
-    bool add_bos = false;                      ///< default for files that do not say whether texts start with a BOS token
+    bool whole_words = false;                   ///< a word that is a token of the vocabulary is not built by merges
+    bool add_bos = false;                       ///< default for files that do not say whether texts start with a BOS token
 };
 
 namespace detail {
@@ -27,7 +27,8 @@ inline constexpr std::array<split_rule, 5> gpt2_steps{match_gpt2};
 inline constexpr std::array<split_rule, 5> digits_steps{match_digit, match_gpt2};
 inline constexpr std::array<split_rule, 5> llama3_steps{match_words<3>};
 inline constexpr std::array<split_rule, 5> qwen2_steps{match_words<1>};
-inline constexpr std::array<split_rule, 5> coder_steps{match_newline, match_spaced<letter>, match_spaced<punctuation>, match_cjk, match_digit};
+inline constexpr std::array<split_rule, 5> coder_steps{match_newline, match_spaced<letter>, match_spaced<punctuation>, match_cjk,
+                                                       match_digit};
 inline constexpr std::array<split_rule, 5> gpt4o_steps{match_cased_words<3, true>};
 inline constexpr std::array<split_rule, 5> tekken_steps{match_cased_words<1, false>};
 

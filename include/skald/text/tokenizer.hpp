@@ -60,8 +60,10 @@ public:
         for (const token_id id : {bos_, eos_, eot_, source.eom, unknown_})
             if (id != -1 && !tokens_.contains(id))
                 fail(errc::bad_file, source.place, "special token ", id, " is outside the vocabulary of ", size(), " tokens");
-        if (add_bos_ && bos_ < 0) fail(errc::bad_file, source.place, "key 'tokenizer.ggml.add_bos_token' is true, but there is no BOS token");
-        if (add_eos_ && eos_ < 0) fail(errc::bad_file, source.place, "key 'tokenizer.ggml.add_eos_token' is true, but there is no EOS token");
+        if (add_bos_ && bos_ < 0)
+            fail(errc::bad_file, source.place, "key 'tokenizer.ggml.add_bos_token' is true, but there is no BOS token");
+        if (add_eos_ && eos_ < 0)
+            fail(errc::bad_file, source.place, "key 'tokenizer.ggml.add_eos_token' is true, but there is no EOS token");
         collect_ends(source, memory);
         added_ = added_tokens(tokens_, source.place, memory);
     }
@@ -139,8 +141,8 @@ public:
 
 private:
     /// Names that end a generation whatever the keys say, and those of them that end a turn, as llama.cpp has them.
-    static constexpr std::array<std::string_view, 8> turn_ends{"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-                                                               "<EOT>",      "_<EOT>",     "<｜end▁of▁sentence｜>"};
+    static constexpr std::array<std::string_view, 8> turn_ends{"<|eot_id|>",    "<|im_end|>", "<|end|>", "<end_of_turn>",
+                                                               "<|endoftext|>", "<EOT>",      "_<EOT>",  "<｜end▁of▁sentence｜>"};
     static constexpr std::array<std::string_view, 3> other_ends{"<|eom_id|>", "<|end_of_text|>", "<end_of_utterance>"};
 
     void collect_ends(const vocabulary_source& source, std::pmr::memory_resource* memory) {
@@ -165,7 +167,8 @@ private:
         std::copy(ends.begin(), ends.end(), ends_.data());
     }
 
-    std::vector<token_id> encode_joined(std::string_view text, std::span<const text_segment> segments, const encode_options& options) const {
+    std::vector<token_id> encode_joined(std::string_view text, std::span<const text_segment> segments,
+                                        const encode_options& options) const {
         if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
             fail(errc::invalid_argument, "text", "has ", text.size(), " bytes; at most 2147483647 can be encoded at once");
         if (options.add_bos && bos_ < 0) fail(errc::invalid_argument, "add_bos", "the vocabulary has no BOS token");

@@ -114,7 +114,8 @@ private:
         for (std::size_t id = 0; id < n; ++id) {
             const std::int32_t kind = source.kinds.empty() ? 1 : source.kinds[id];
             if (kind < 0 || kind > static_cast<std::int32_t>(token_kind::byte))
-                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.token_type': element ", id, " is ", kind, ", not a type from 0 to 6");
+                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.token_type': element ", id, " is ", kind,
+                     ", not a type from 0 to 6");
             kinds_[id] = static_cast<token_kind>(kind);
             const std::string_view text = source.tokens[id];
             const bool added = is_added(static_cast<token_id>(id));

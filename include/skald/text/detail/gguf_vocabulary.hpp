@@ -46,15 +46,15 @@ struct gguf_vocabulary {
             source.kinds = kinds_;
         }
         check_scores(meta, file);
-        for (const auto& [key, id] : std::initializer_list<std::pair<std::string_view, token_id*>>{
-                 {"tokenizer.ggml.bos_token_id", &source.bos},
-                 {"tokenizer.ggml.eos_token_id", &source.eos},
-                 {"tokenizer.ggml.eot_token_id", &source.eot},
-                 {"tokenizer.ggml.eom_token_id", &source.eom},
-                 {"tokenizer.ggml.unknown_token_id", &source.unknown},
-                 {"tokenizer.ggml.padding_token_id", nullptr},
-                 {"tokenizer.ggml.seperator_token_id", nullptr},
-                 {"tokenizer.ggml.mask_token_id", nullptr}}) {
+        for (const auto& [key, id] :
+             std::initializer_list<std::pair<std::string_view, token_id*>>{{"tokenizer.ggml.bos_token_id", &source.bos},
+                                                                           {"tokenizer.ggml.eos_token_id", &source.eos},
+                                                                           {"tokenizer.ggml.eot_token_id", &source.eot},
+                                                                           {"tokenizer.ggml.eom_token_id", &source.eom},
+                                                                           {"tokenizer.ggml.unknown_token_id", &source.unknown},
+                                                                           {"tokenizer.ggml.padding_token_id", nullptr},
+                                                                           {"tokenizer.ggml.seperator_token_id", nullptr},
+                                                                           {"tokenizer.ggml.mask_token_id", nullptr}}) {
             const std::optional<std::int64_t> value = meta.get<std::int64_t>(key);
             if (!value) continue;
             if (*value < 0 || static_cast<std::uint64_t>(*value) >= source.tokens.size())

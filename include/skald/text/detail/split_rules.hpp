@@ -87,7 +87,8 @@ std::size_t match_spaced(std::string_view text, std::size_t at) {
 
 /// [一-龥ࠀ-一가-퟿]+
 inline std::size_t match_cjk(std::string_view text, std::size_t at) {
-    return run(text, at, [](const unit& u) { return (u.code >= 0x800 && u.code <= 0x9FA5) || (u.code >= 0xAC00 && u.code <= 0xD7FF); }) - at;
+    return run(text, at, [](const unit& u) { return (u.code >= 0x800 && u.code <= 0x9FA5) || (u.code >= 0xAC00 && u.code <= 0xD7FF); }) -
+           at;
 }
 
 /// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+

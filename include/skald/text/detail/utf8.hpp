@@ -40,7 +40,8 @@ constexpr utf8_prefix utf8_at(std::string_view text, std::size_t at) noexcept {
     if (lead.tail == 0xFF) return {0, 1};
     const auto length = static_cast<std::uint8_t>(lead.tail + 1);
     std::uint8_t present = 1;
-    for (unsigned low = lead.lowest, high = lead.highest; present < length && at + present < text.size(); ++present, low = 0x80, high = 0xBF)
+    for (unsigned low = lead.lowest, high = lead.highest; present < length && at + present < text.size();
+         ++present, low = 0x80, high = 0xBF)
         if (const auto byte = static_cast<unsigned char>(text[at + present]); byte < low || byte > high) break;
     return {present, length};
 }

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// Tokenizer keys that contradict each other, are of the wrong type, or were made to be slow.
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <skald/io/gguf.hpp>
+#include <skald/text/tokenizer.hpp>
+
+#include "io/refusal.hpp"
+#include "support/catch.hpp"
+#include "support/gguf_writer.hpp"
+#include "text/fixture.hpp"
+
+using namespace skald;
+using namespace skald::test;
+using strings = std::vector<std::string>;
+
+namespace {
+
+/// A vocabulary of five tokens; any key can be replaced by what a test writes instead.
+struct small_file {
+    std::string_view replaced;
+    std::function<void(gguf_writer&)> instead = [](gguf_writer&) {};
+
+    std::vector<std::byte> bytes() const {
+        gguf_writer w;
+        bool written = replaced.empty();
+        const auto own = [&](std::string_view key) {
+            if (key != replaced) return true;
+            instead(w);
+            written = true;
+            return false;
+        };
+        const auto write = [&](std::string_view key, auto value) {
+            if (own(key)) w.key(key, value);
+        };
+        const auto write_array = [&](std::string_view key, const auto& values) {
+            if (own(key)) w.array(key, values);
+        };
+        write("tokenizer.ggml.model", std::string_view("gpt2"));
+        write("tokenizer.ggml.pre", std::string_view("gpt-2"));
+        write_array("tokenizer.ggml.tokens", strings{"a", "b", "ab", "<x>", "Ġ"});
+        write_array("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 1, 1, 3, 1});
+        write_array("tokenizer.ggml.merges", strings{"a b"});
+        write("tokenizer.ggml.bos_token_id", std::uint32_t{3});
+        if (!written) instead(w);
+        return w.bytes();
+    }
+};
+
+text::tokenizer read(const std::vector<std::byte>& bytes) {
+    const auto file = io::gguf_file::from_bytes(bytes, "bad.gguf");
+    return text::tokenizer::from_gguf(file.meta(), file.name());
+}
+
+/// The file with `key` replaced must be refused, with a message that has the key and `parts`.
+void refuse(std::string_view key, std::function<void(gguf_writer&)> instead, std::initializer_list<std::string_view> parts,
+            errc code = errc::bad_file) {
+    CAPTURE(std::string(key));
+    const auto bytes = small_file{key, std::move(instead)}.bytes();
+    check_error([&] { read(bytes); }, code, "bad.gguf", parts);
+    check_error([&] { read(bytes); }, code, "bad.gguf", {key});
+}
+
+template <class T>
+std::function<void(gguf_writer&)> value(std::string_view key, T v) {
+    return [=](gguf_writer& w) { w.key(key, v); };
+}
+template <class T>
+std::function<void(gguf_writer&)> array(std::string_view key, std::vector<T> v) {
+    return [=](gguf_writer& w) { w.array(key, v); };
+}
+
+}  // namespace
+
+TEST_CASE("a small vocabulary is read from a file's keys") {
+    const text::tokenizer t = read(small_file{}.bytes());
+    CHECK(t.encode("ab a") == std::vector<token_id>{2, 4, 0});
+    CHECK(t.bos() == 3);
+    CHECK(t.pre().name == "gpt-2");
+    CHECK(read(small_file{"tokenizer.ggml.pre"}.bytes()).pre().name == "default");
+    CHECK(read(small_file{"tokenizer.ggml.token_type"}.bytes()).encode("<x>").empty());
+}
+
+TEST_CASE("tokenizer models and pre-tokenizers that are not known are unsupported, by name") {
+    const std::string_view model = "tokenizer.ggml.model", pre = "tokenizer.ggml.pre";
+    refuse(model, value(model, std::string_view("llama")), {"'llama'", "gpt2"}, errc::unsupported);
+    refuse(pre, value(pre, std::string_view("brand-new")), {"'brand-new'", "smollm"}, errc::unsupported);
+    refuse(model, value(model, std::uint32_t{1}), {"u32 1", "a string"});
+    refuse(model, [](gguf_writer&) {}, {"missing"});
+}
+
+TEST_CASE("arrays of other lengths or element types are refused") {
+    const std::string_view tokens = "tokenizer.ggml.tokens", types = "tokenizer.ggml.token_type", merges = "tokenizer.ggml.merges",
+                           scores = "tokenizer.ggml.scores";
+    refuse(tokens, [](gguf_writer&) {}, {"missing"});
+    refuse(tokens, value(tokens, std::uint32_t{3}), {"u32 3", "an array"});
+    refuse(tokens, array(tokens, std::vector<float>{1, 2}), {"array of f32"});
+    refuse(types, array(types, std::vector<std::int32_t>{1, 1}), {"2 elements", "has 5"});
+    refuse(types, array(types, std::vector<std::int32_t>{}), {"empty"});
+    refuse(types, array(types, std::vector<float>{1, 1, 1, 1, 1}), {"element 0", "f32 1"});
+    refuse(types, array(types, std::vector<std::int32_t>{1, 1, 9, 1, 1}), {"element 2 is 9"});
+    refuse(types, array(types, std::vector<std::int32_t>{1, 1, -1, 1, 1}), {"element 2 is -1"});
+    refuse(merges, [](gguf_writer&) {}, {"missing"});
+    refuse(merges, array(merges, std::vector<std::uint8_t>{1, 2}), {"array of u8"});
+    refuse(scores, array(scores, std::vector<float>{1, 2}), {"2 elements", "has 5"});
+    refuse(scores, array(scores, strings{"a", "b", "c", "d", "e"}), {"element 0"});
+    refuse(scores, array(scores, std::vector<float>{0, 0, std::numeric_limits<float>::quiet_NaN(), 0, 0}), {"element 2 is NaN"});
+}
+
+TEST_CASE("an empty vocabulary is refused") {
+    vocabulary_parts parts;
+    parts.source.place = "empty";
+    check_error([&] { parts.make(); }, errc::bad_file, "empty", {"0 tokens"});
+}
+
+TEST_CASE("special ids outside the vocabulary are refused") {
+    for (const std::string_view name : {"bos", "eos", "eot", "eom", "unknown", "padding"}) {
+        const std::string key = std::string("tokenizer.ggml.").append(name).append("_token_id");
+        refuse(key, value(key, std::uint32_t{5}), {"is 5", "5 tokens"});
+        refuse(key, value(key, std::int32_t{-1}), {"is -1"});
+        refuse(key, value(key, ~std::uint64_t{0}), {"18446744073709551615"});
+        refuse(key, value(key, std::string_view("3")), {"string '3'"});
+    }
+    const std::string_view add_eos = "tokenizer.ggml.add_eos_token";
+    refuse(add_eos, value(add_eos, true), {"no EOS token"});
+    refuse(add_eos, value(add_eos, std::uint32_t{1}), {"u32 1"});
+}
+
+TEST_CASE("merges without separator, or of or to unknown tokens, are refused") {
+    const std::string_view key = "tokenizer.ggml.merges";
+    for (const char* bad : {"", "a", "ab", "a ", " b", " "}) refuse(key, array(key, strings{"a b", bad}), {"element 1", "not two tokens"});
+    refuse(key, array(key, strings{"a z"}), {"element 0", "'a z'", "no token 'z'"});
+    refuse(key, array(key, strings{"z b"}), {"no token 'z'"});
+    refuse(key, array(key, strings{"a b", "b a"}), {"element 1", "the two together"});
+    refuse(key, array(key, strings{"a b c"}), {"no token 'b c'"});
+    refuse(key, array(key, strings{"a \xE2\x96\x81"}), {"no token"});
+    refuse(key, array(key, strings{"a \xFF\xFE"}), {"no token '\\xff\\xfe'"});
+}
+
+TEST_CASE("tokens that are empty, stand twice or are no UTF-8 do no harm") {
+    const std::string_view key = "tokenizer.ggml.tokens";
+    const auto bytes = small_file{key, array(key, strings{"a", "b", "ab", "", "\xFF"})}.bytes();
+    const text::tokenizer t = read(bytes);
+    CHECK(t.encode("ab") == std::vector<token_id>{2});
+    CHECK(t.piece(4) == "\xFF");
+    CHECK(t.piece(3).empty());
+    CHECK(read(small_file{key, array(key, strings{"a", "b", "ab", "a", "x"})}.bytes()).decode(std::vector<token_id>{0, 3}) == "aa");
+}
+
+TEST_CASE("an added token that makes every byte of a text costly is refused") {
+    const std::string_view key = "tokenizer.ggml.tokens";
+    refuse(key, array(key, strings{"a", "b", "ab", std::string(1025, '<'), "c"}), {"token 3", "1025 bytes"});
+    CHECK_NOTHROW(read(small_file{key, array(key, strings{"a", "b", "ab", std::string(1024, '<'), "c"})}.bytes()));
+}
+
+TEST_CASE("every truncated form of a vocabulary's arrays is refused or read, never worse") {
+    const vocabulary_parts whole = vocabulary_parts::read();
+    for (std::size_t n = 1; n < whole.tokens.size(); n += 97) {
+        vocabulary_parts parts = whole;
+        parts.tokens.resize(n);
+        CAPTURE(n);
+        check_error([&] { parts.make(); }, errc::bad_file, "fixture", {"elements"});
+        parts.kinds.resize(n);
+        check_error([&] { parts.make(); }, errc::bad_file, "fixture", {"tokenizer.ggml.merges"});
+    }
+}
