@@ -112,7 +112,7 @@ public:
 
     template <kv_run... Runs>
     void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const float> v, const attention_shape& shape,
-                     const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs) const {
+                     const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs, scratch&) const {
         for (std::size_t r = 0; r < q.extent(0); ++r) {
             for (std::size_t h = 0; h < shape.heads; ++h) rotate(&q(r, h * shape.head_dim), rope, r);
             for (std::size_t h = 0; h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);

@@ -32,7 +32,7 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
         cache.run_layer(backend, layer, call);
     } else {
         const auto runs = cache.view(layer);
-        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, call.ranges, runs);
+        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, call.ranges, runs, *call.scratch);
         backend.attend(call.q, call.shape, call.variant, call.ranges, runs, *call.out, *call.scratch);
     }
 }
