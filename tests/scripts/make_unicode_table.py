@@ -97,7 +97,7 @@ def main():
     root = Path(__file__).resolve().parents[2]
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "include/skald/text/detail/unicode_table.hpp"
     head = HEAD.format(version=tokenizers.__version__, **{name: len(s) for name, s in sets.items()})
-    out.write_text("// clang-format off\n".join([head, "\n".join(lines)]) + "\n// clang-format on\n};\n\n}  // namespace skald::text::detail\n")
+    out.write_text("    // clang-format off\n".join([head, "\n".join(lines)]) + "\n    // clang-format on\n};\n\n}  // namespace skald::text::detail\n")
     print(f"{len(ranges)} ranges, {out.stat().st_size} bytes")
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Between text and token ids: byte-level BPE as GPT-2, Llama 3, Qwen, SmolLM and their kin use it. Texts are bytes: whatever is no
-// UTF-8 is kept byte by byte.
+// UTF-8 is kept byte by byte. Nothing is normalized: models trained on Unicode's form NFC (Qwen among them) expect texts in it.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -140,10 +140,14 @@ public:
     const pre_tokenizer& pre() const noexcept { return *pre_; }
 
 private:
-    /// Names that end a generation whatever the keys say, and those of them that end a turn, as llama.cpp has them.
+    /// Names that end a generation whatever the keys say, as llama.cpp has them: of a turn, the best sign of it first, and others.
     static constexpr std::array<std::string_view, 8> turn_ends{"<|eot_id|>",    "<|im_end|>", "<|end|>", "<end_of_turn>",
                                                                "<|endoftext|>", "<EOT>",      "_<EOT>",  "<｜end▁of▁sentence｜>"};
-    static constexpr std::array<std::string_view, 3> other_ends{"<|eom_id|>", "<|end_of_text|>", "<end_of_utterance>"};
+    static constexpr std::array<std::string_view, 13> other_ends{
+        "<|eom_id|>",   "<|end_of_text|>", "<end_of_utterance>",                                         // of a message, a text
+        "<|fim_pad|>",  "<fim-pad>",       "<fim_pad>",          "<PAD>",                                // of code filled in
+        "<|fim_repo|>", "<|repo_name|>",   "<fim-repo>",         "<REPO>", "<reponame>", "<|file_sep|>"  // of a file of code
+    };
 
     void collect_ends(const vocabulary_source& source, std::pmr::memory_resource* memory) {
         std::vector<token_id> ends;
