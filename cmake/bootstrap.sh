@@ -56,9 +56,10 @@ install_packages() {
     fi
     say "installing:$missing"
     # shellcheck disable=SC2086 # lists of words
-    $root env DEBIAN_FRONTEND=noninteractive apt-get -qq update </dev/null &&
-        $root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $missing </dev/null >&2 ||
+    if ! { $root env DEBIAN_FRONTEND=noninteractive apt-get -qq update </dev/null &&
+        $root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $missing </dev/null >&2; }; then
         die "apt could not install:$missing"
+    fi
 }
 
 need_cmake() {
