@@ -45,7 +45,7 @@ public:
             return *this;
         }
         void operator++(int) { ++*this; }
-        friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return i.generation_->piece_.empty(); }
+        friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return i.generation_->piece().empty(); }
 
     private:
         generation* generation_ = nullptr;
