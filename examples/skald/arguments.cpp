@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+// The command line, declared: every command with its options and their help.
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <CLI/CLI.hpp>
+
+#include <skald/core/error.hpp>
+#include <skald/kv/spec.hpp>
+#include <skald/version.hpp>
+
+#include "commands.hpp"
+#include "terminal.hpp"
+
+namespace cli {
+
+namespace {
+
+constexpr std::size_t most_tokens = 0x7FFFFFFF;
+
+/// A number within a range; refuses what is no number, NaN too.
+CLI::Validator real(double least, double most) {
+    return CLI::Validator(
+        [=](const std::string& text) -> std::string {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            if (end != text.c_str() && *end == '\0' && value >= least && value <= most) return {};
+            return skald::concat("'", text, "' is no number from ", least, " to ", most);
+        },
+        skald::concat("NUMBER ", least, "…", most));
+}
+
+CLI::Validator whole(std::size_t least, std::size_t most = most_tokens) {
+    return CLI::Validator(
+        [=](const std::string& text) -> std::string {
+            std::size_t value = 0;
+            const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (status == std::errc{} && end == text.data() + text.size() && value >= least && value <= most) return {};
+            return skald::concat("'", text, "' is no whole number from ", least, " to ", most);
+        },
+        "N");
+}
+
+void add_path(CLI::App* app, std::string& path) { app->add_option("MODEL", path, "a GGUF file")->required()->type_name("FILE"); }
+
+void add_compute(CLI::App* app, model_options& model) {
+    app->add_option_function<std::string>(
+           "--compute",
+           [&model](const std::string& word) {
+               if (word != "exact" && word != "native")
+                   throw CLI::ValidationError("--compute", "'" + word + "' is neither exact nor native");
+               model.compute = word == "exact" ? skald::compute::exact : skald::compute::native;
+           },
+           "exact: all in 32-bit floats; native: what the weights' format is fastest with (default)")
+        ->type_name("exact|native");
+}
+
+void add_model(CLI::App* app, model_options& model) {
+    add_path(app, model.path);
+    add_compute(app, model);
+    app->add_option("-t,--threads", model.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
+}
+
+void add_kv(CLI::App* app, skald::kv::spec& spec, std::string_view normal) {
+    app->add_option_function<std::string>(
+           "--kv",
+           [&spec](const std::string& text) {
+               try {
+                   spec = skald::kv::parse_spec(text);
+               } catch (const skald::error& e) {
+                   throw CLI::ValidationError("--kv", std::string(std::string_view(e.what()).substr(e.place().size() + 2)));
+               }
+           },
+           skald::concat("the cache: contiguous:CODEC, paged:CODEC or paged/BLOCK:CODEC; CODEC f32, f16 or bf16 (default ", normal, ")"))
+        ->type_name("SPEC");
+}
+
+void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print JSON"); }
+
+void add_generation(CLI::App* app, generate_command& c) {
+    add_model(app, c.model);
+    add_kv(app, c.kv, "paged:f16");
+    app->add_option("-n,--max-tokens", c.max_tokens, "tokens to generate at most (default: until the model ends, or the context is full)")
+        ->check(whole(1));
+    app->add_option("--ctx", c.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
+    sampling_options& s = c.sampling;
+    app->add_option("--temp", s.temperature, "temperature; 0 takes the most probable token")->check(real(0, 1000))->capture_default_str();
+    app->add_option("--top-k", s.top_k, "keep the k most probable tokens; 0: all")->check(whole(0))->capture_default_str();
+    app->add_option("--top-p", s.top_p, "keep the most probable tokens up to this mass")->check(real(0, 1))->capture_default_str();
+    app->add_option("--min-p", s.min_p, "drop tokens below this share of the best one's probability")
+        ->check(real(0, 1))
+        ->capture_default_str();
+    app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens that were used lately; 1: not")
+        ->check(real(0.01, 100))
+        ->capture_default_str();
+    app->add_option("--repeat-last", s.repeat_last, "how many tokens back the penalty looks")->check(whole(0))->capture_default_str();
+    app->add_option("--seed", s.seed, "same seed and same request: same text")->capture_default_str();
+    app->add_option("--stop", c.stop, "a text that ends the answer (may be given several times)")
+        ->allow_extra_args(false)
+        ->type_name("TEXT");
+    app->add_option("--system", c.system, "the system message")->type_name("TEXT");
+    app->add_flag("-q,--quiet", c.quiet, "no statistics");
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+    CLI::App app("skald runs language models. 'skald COMMAND --help' explains a command.", "skald");
+    app.set_version_flag("--version", skald::concat(SKALD_VERSION_MAJOR, ".", SKALD_VERSION_MINOR, ".", SKALD_VERSION_PATCH));
+    app.require_subcommand(1);
+    std::function<void()> action;
+    const auto command = [&](const char* name, const char* help, auto& options, auto function) {
+        CLI::App* sub = app.add_subcommand(name, help);
+        sub->callback([&action, &options, function] { action = [&options, function] { function(options); }; });
+        return sub;
+    };
+
+    generate_command run_options, chat_options;
+    inspect_command inspect_options;
+    plan_command plan_options;
+    tokens_command tokenize_options, detokenize_options;
+    logits_command logits_options;
+    tensor_command tensor_options;
+    perplexity_command perplexity_options;
+    bench_command bench_options;
+
+    CLI::App* sub = command("run", "Answers one message, or continues a text", run_options, run);
+    add_generation(sub, run_options);
+    CLI::Option* text = sub->add_option("-p,--prompt", run_options.prompt, "the message; '-' reads standard input")->type_name("TEXT");
+    CLI::Option* file = sub->add_option("-f,--file", run_options.prompt_file, "reads the message from a file")->type_name("FILE");
+    text->excludes(file);
+    sub->add_flag("--raw", run_options.raw, "continue the text as it is, without the model's chat format");
+    sub->add_flag("--ignore-end", run_options.ignore_end, "go on past the model's end of text");
+
+    add_generation(command("chat", "Talks with you: one message a line; /reset forgets, /exit ends", chat_options, chat), chat_options);
+
+    sub = command("inspect", "Shows what a GGUF file holds", inspect_options, inspect);
+    add_path(sub, inspect_options.path);
+    add_json(sub, inspect_options.json);
+
+    sub = command("plan", "Tells the memory a model will take, before loading it", plan_options, plan);
+    add_model(sub, plan_options.model);
+    add_kv(sub, plan_options.kv, "paged:f16");
+    sub->add_option("--ctx", plan_options.context, "tokens of context")->required()->check(whole(1));
+    add_json(sub, plan_options.json);
+
+    sub = command("tokenize", "Text on standard input to token ids on one line", tokenize_options, tokenize);
+    add_path(sub, tokenize_options.path);
+    sub->add_flag("--special", tokenize_options.special, "text that reads like a special token becomes that token");
+
+    sub = command("detokenize", "Token ids on standard input to text", detokenize_options, detokenize);
+    add_path(sub, detokenize_options.path);
+
+    sub = command("logits", "Writes the logits of every position of token sequences", logits_options, logits);
+    add_model(sub, logits_options.model);
+    add_kv(sub, logits_options.kv, "contiguous:f32");
+    sub->add_option("--tokens", logits_options.tokens, "a JSON list of equally long lists of token ids")->required()->type_name("FILE");
+    sub->add_option("--out", logits_options.out, "the .npy file to write: float32, (sequences, length, vocabulary)")
+        ->required()
+        ->type_name("FILE");
+    sub->add_option("--chunk", logits_options.chunk, "tokens a step, of each sequence")->check(whole(1))->capture_default_str();
+    sub->add_flag("--batch", logits_options.batch, "run all sequences side by side");
+
+    sub = command("tensor", "Writes one tensor as 32-bit floats", tensor_options, tensor);
+    add_path(sub, tensor_options.path);
+    sub->add_option("NAME", tensor_options.name, "the tensor, as 'skald inspect' calls it")->required();
+    sub->add_option("--out", tensor_options.out, "the .npy file to write")->required()->type_name("FILE");
+
+    sub = command("perplexity", "Measures how well a model predicts a text, or how close it is to another model", perplexity_options,
+                  perplexity);
+    add_model(sub, perplexity_options.model);
+    add_kv(sub, perplexity_options.kv, "contiguous:f32");
+    sub->add_option("-f,--file", perplexity_options.file, "the text; '-' reads standard input")->required()->type_name("FILE");
+    sub->add_option("--ctx", perplexity_options.context, "tokens a window; the second half of each is scored")
+        ->check(whole(4))
+        ->capture_default_str();
+    sub->add_option("--reference", perplexity_options.reference, "a model to compare with, run with a contiguous:f32 cache")
+        ->type_name("FILE");
+    add_json(sub, perplexity_options.json);
+
+    sub = command("bench", "Measures prompt and decode speed, and the bandwidth used of that the machine has", bench_options, bench);
+    add_path(sub, bench_options.model.path);
+    add_compute(sub, bench_options.model);
+    add_kv(sub, bench_options.kv, "paged:f16");
+    sub->add_option("-p,--prompt", bench_options.prompt, "tokens of the prompt test; 0: none")->check(whole(0))->capture_default_str();
+    sub->add_option("-n,--generate", bench_options.generate, "tokens of the decode test; 0: none")->check(whole(0))->capture_default_str();
+    sub->add_option("-r,--repetitions", bench_options.repetitions, "repetitions at least; their median counts")
+        ->check(whole(1))
+        ->capture_default_str();
+    sub->add_option("-t,--threads", bench_options.threads, "numbers of threads, as in 1,2 (default: all that this process may use)")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->check(whole(1, 1024));
+    add_json(sub, bench_options.json);
+
+    try {
+        app.parse(argc, argv);
+        if (app.got_subcommand("run") && text->count() + file->count() == 0) throw CLI::RequiredError("--prompt or --file");
+    } catch (const CLI::Success& e) {
+        return app.exit(e);
+    } catch (const CLI::ParseError& e) {
+        const auto chosen = app.get_subcommands();
+        const std::string name = chosen.empty() ? "skald" : "skald " + chosen.front()->get_name();
+        tell(skald::concat("skald: error: ", printable(e.what(), 1000), "; see '", name, " --help'\n"));
+        return 2;
+    }
+    action();
+    flush();
+    return 0;
+}
+
+}  // namespace cli

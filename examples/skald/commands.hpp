@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What the command line says, as values, and the commands that take them. arguments.cpp fills the values in.
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <skald/backend/ops.hpp>
+#include <skald/kv/spec.hpp>
+
+namespace cli {
+
+inline constexpr skald::kv::spec default_kv{};  // paged/16:f16
+/// Commands that measure a model keep keys and values as they are computed.
+inline constexpr skald::kv::spec exact_kv{skald::kv::storage_kind::contiguous, skald::kv::codec_kind::f32, 16};
+
+struct model_options {
+    std::string path;
+    std::size_t threads = 0;  // 0: all that are available
+    skald::compute compute = skald::compute::native;
+};
+
+struct sampling_options {
+    float temperature = 0.8f;  // 0: the most probable token
+    std::size_t top_k = 0;     // 0: all
+    float top_p = 1.0f;
+    float min_p = 0.05f;
+    float repeat_penalty = 1.0f;
+    std::size_t repeat_last = 64;
+    std::uint64_t seed = 0;
+};
+
+struct generate_command {  // run, chat
+    model_options model;
+    skald::kv::spec kv = default_kv;
+    std::size_t context = 0;  // 0: the model's, at most 4096
+    sampling_options sampling;
+    std::string prompt, prompt_file, system;
+    std::vector<std::string> stop;
+    std::size_t max_tokens = std::numeric_limits<std::size_t>::max();
+    bool raw = false, quiet = false, ignore_end = false;
+};
+
+struct inspect_command {
+    std::string path;
+    bool json = false;
+};
+
+struct plan_command {
+    model_options model;
+    skald::kv::spec kv = default_kv;
+    std::size_t context = 0;
+    bool json = false;
+};
+
+struct tokens_command {  // tokenize, detokenize
+    std::string path;
+    bool special = false;
+};
+
+struct logits_command {
+    model_options model;
+    skald::kv::spec kv = exact_kv;
+    std::string tokens, out;
+    std::size_t chunk = 64;
+    bool batch = false;
+};
+
+struct tensor_command {
+    std::string path, name, out;
+};
+
+struct perplexity_command {
+    model_options model;
+    skald::kv::spec kv = exact_kv;
+    std::string file, reference;
+    std::size_t context = 512;
+    bool json = false;
+};
+
+struct bench_command {
+    model_options model;
+    skald::kv::spec kv = default_kv;
+    std::size_t prompt = 512, generate = 128, repetitions = 5;
+    std::vector<std::size_t> threads;  // empty: all that are available
+    bool json = false;
+};
+
+void run(const generate_command&);
+void chat(const generate_command&);
+void inspect(const inspect_command&);
+void plan(const plan_command&);
+void tokenize(const tokens_command&);
+void detokenize(const tokens_command&);
+void logits(const logits_command&);
+void tensor(const tensor_command&);
+void perplexity(const perplexity_command&);
+void bench(const bench_command&);
+
+/// Reads the command line and runs its command. Returns the exit status; failures of a command are thrown.
+int run_command_line(int argc, char** argv);
+
+}  // namespace cli

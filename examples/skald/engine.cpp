@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#include "engine.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <skald/skald.hpp>
+
+#include "terminal.hpp"
+
+namespace cli {
+
+namespace {
+
+using backend = skald::cpu<>;
+using cache_policy = skald::kv::any<backend>;
+using model = skald::model<backend>;
+using pipeline = skald::pipeline<backend, cache_policy, skald::sampling::dynamic_chain>;
+
+/// The room of `sequences` sequences of `tokens` tokens, in the words of the storage: contiguous counts one, paged counts all.
+cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::size_t sequences) {
+    if (spec.storage == skald::kv::storage_kind::paged)
+        tokens = (skald::checked_size(skald::ceil_div(tokens, spec.block), "kv cache") * spec.block * sequences).size();
+    return {spec, {.tokens = tokens, .sequences = sequences}};
+}
+
+class model_stepper final : public stepper {
+public:
+    model_stepper(const model& m, const skald::kv::spec& spec, const room& r)
+        : model_(m),
+          cache_(policy_for(spec, r.tokens, r.sequences).make(m.config().cache(), m.backend().memory())),
+          workspace_(m.backend(), m.architecture(), m.config(), {.rows = r.rows, .wanted = r.wanted}),
+          logits_((skald::checked_size(r.wanted, "logits") * m.config().vocabulary).size(), m.backend().memory()) {
+        for (std::size_t i = 0; i < r.sequences; ++i) sequences_.push_back(cache_.open());
+    }
+
+    std::span<const skald::kv::sequence_id> sequences() const override { return sequences_; }
+
+    std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const skald::kv::segment> segments,
+                                std::span<const std::size_t> wanted, const std::stop_token& stop) override {
+        const std::size_t vocabulary = model_.config().vocabulary;
+        skald::forward(model_, workspace_, cache_, {.tokens = tokens, .segments = segments, .wanted = wanted},
+                       skald::matrix_view<float>(logits_.data(), {wanted.size(), vocabulary}), stop);
+        for (const skald::kv::segment& s : segments) cache_.commit(s.sequence);
+        return logits_.span().first(wanted.size() * vocabulary);
+    }
+
+    void clear() override {
+        for (const skald::kv::sequence_id s : sequences_) cache_.truncate(s, 0);
+    }
+
+private:
+    model model_;
+    cache_policy::cache cache_;
+    skald::workspace<backend> workspace_;
+    skald::buffer<float> logits_;
+    std::vector<skald::kv::sequence_id> sequences_;
+};
+
+skald::sampling::dynamic_chain make_sampler(const sampling_options& o) {
+    namespace sampling = skald::sampling;
+    sampling::dynamic_chain chain;
+    if (o.repeat_penalty != 1.0f && o.repeat_last > 0)
+        chain.add(sampling::repetition_penalty{o.repeat_penalty, static_cast<std::int64_t>(o.repeat_last)});
+    if (o.temperature == 0.0f) {
+        chain.select(sampling::greedy{});
+        return chain;
+    }
+    if (o.top_k > 0) chain.add(sampling::top_k{static_cast<std::int32_t>(o.top_k)});
+    if (o.top_p < 1.0f) chain.add(sampling::top_p{o.top_p});
+    if (o.min_p > 0.0f) chain.add(sampling::min_p{o.min_p});
+    if (o.temperature != 1.0f) chain.add(sampling::temperature{o.temperature});
+    return chain;
+}
+
+class pipeline_writer final : public writer {
+public:
+    pipeline_writer(const model& m, const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
+                    const std::string& system)
+        : pipeline_(m, policy_for(spec, context, 1), make_sampler(sampling), {.system = system}) {}
+
+    result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
+        auto text = as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options));
+        try {
+            for (const std::string_view piece : text) show(piece);
+        } catch (const skald::error& e) {
+            if (e.code() != skald::errc::cancelled) throw;
+        }
+        return {text.stats(), text.finish()};
+    }
+
+    void reset() override { pipeline_.reset(); }
+
+private:
+    pipeline pipeline_;
+};
+
+class cpu_engine final : public engine {
+public:
+    cpu_engine(const model_options& options, const std::stop_token& stop) : pool_(options.threads), model_(load(options, stop)) {}
+
+    const skald::model_config& config() const override { return model_.config(); }
+    const skald::text::tokenizer& tokenizer() const override { return model_.tokenizer(); }
+    skald::executor& pool() override { return pool_; }
+    std::size_t bytes_read_per_token() const override { return model_.weights().bytes_read_per_token(); }
+    std::size_t kv_bytes_per_token(const skald::kv::spec& spec) const override {
+        constexpr std::size_t some = 1 << 16;
+        const skald::kv::cache_shape shape = model_.config().cache();
+        return (policy_for(spec, 2 * some, 1).bytes(shape) - policy_for(spec, some, 1).bytes(shape)) / some;
+    }
+
+    std::unique_ptr<stepper> make_stepper(const skald::kv::spec& spec, const stepper::room& room) override {
+        return std::make_unique<model_stepper>(model_, spec, room);
+    }
+    std::unique_ptr<writer> make_writer(const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
+                                        const std::string& system) override {
+        return std::make_unique<pipeline_writer>(model_, spec, context, sampling, system);
+    }
+
+private:
+    model load(const model_options& options, const std::stop_token& stop) {
+        progress_bar bar("loading");
+        return skald::load_model<backend>(options.path, {.pool = &pool_,
+                                                         .compute = options.compute,
+                                                         .progress = [&](std::size_t done, std::size_t total) { bar.show(done, total); },
+                                                         .stop = stop});
+    }
+
+    skald::thread_pool pool_;
+    model model_;
+};
+
+}  // namespace
+
+std::unique_ptr<engine> load_engine(const model_options& options, const std::stop_token& stop) {
+    return std::make_unique<cpu_engine>(options, stop);
+}
+
+skald::memory_plan plan_memory(const model_options& options, const skald::kv::spec& spec, std::size_t context) {
+    skald::thread_pool pool(options.threads);
+    const cache_policy policy = policy_for(spec, context, 1);
+    return skald::plan<backend>(options.path, {.pool = &pool, .compute = options.compute}, policy,
+                                {.rows = std::min(skald::pipeline_options{}.chunk, policy.max_length()), .wanted = 1});
+}
+
+}  // namespace cli

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// A model behind plain virtual calls, so that one source file of the program instantiates the library's templates. A program
+// that runs a single command has no need of this: it uses skald::pipeline and skald::forward as they are.
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include <skald/core/executor.hpp>
+#include <skald/core/types.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/model/config.hpp>
+#include <skald/model/load.hpp>
+#include <skald/pipeline/request.hpp>
+#include <skald/text/tokenizer.hpp>
+
+#include "commands.hpp"
+
+namespace cli {
+
+/// Sequences on a model: a cache and a workspace for skald::forward.
+class stepper {
+public:
+    struct room {
+        std::size_t tokens = 0;  // of each sequence
+        std::size_t sequences = 1;
+        std::size_t rows = 512;  // of the largest step
+        std::size_t wanted = 1;
+    };
+
+    virtual ~stepper() = default;
+
+    /// The sequences, all open and empty.
+    virtual std::span<const skald::kv::sequence_id> sequences() const = 0;
+
+    /// Runs a batch and keeps its tokens. Returns the wanted rows' logits, valid until the next step. // (wanted, vocabulary)
+    virtual std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const skald::kv::segment> segments,
+                                        std::span<const std::size_t> wanted, const std::stop_token& stop) = 0;
+
+    /// Empties all sequences.
+    virtual void clear() = 0;
+
+    /// A step of the first sequence alone.
+    std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const std::size_t> wanted, const std::stop_token& stop) {
+        const skald::kv::segment segment{sequences()[0], 0, tokens.size()};
+        return step(tokens, {&segment, 1}, wanted, stop);
+    }
+};
+
+/// Writes text: a skald::pipeline.
+class writer {
+public:
+    struct result {
+        skald::statistics stats;
+        skald::finish_reason finish;
+    };
+    using on_piece = std::function<void(std::string_view)>;
+
+    virtual ~writer() = default;
+
+    /// Continues a text, or (as chat) answers the conversation's next message. When `options.cancel` ends it, what came stands.
+    virtual result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) = 0;
+
+    /// Forgets the conversation.
+    virtual void reset() = 0;
+};
+
+/// A model with its threads. Everything made from it must be gone before it.
+class engine {
+public:
+    virtual ~engine() = default;
+
+    virtual const skald::model_config& config() const = 0;
+    virtual const skald::text::tokenizer& tokenizer() const = 0;  // throws if the file has none
+    virtual skald::executor& pool() = 0;
+    virtual std::size_t bytes_read_per_token() const = 0;  // of weights
+    virtual std::size_t kv_bytes_per_token(const skald::kv::spec&) const = 0;
+
+    virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
+    virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, const sampling_options&,
+                                                const std::string& system) = 0;
+};
+
+/// Loads a model, with a progress bar on a terminal.
+std::unique_ptr<engine> load_engine(const model_options&, const std::stop_token& stop);
+
+/// What the engine and a writer with that context will take.
+skald::memory_plan plan_memory(const model_options&, const skald::kv::spec&, std::size_t context);
+
+}  // namespace cli
