@@ -28,7 +28,7 @@ entry* at(const table& t, std::uint32_t key, std::uint64_t hash) {
 }  // namespace
 
 TEST_CASE("entries are found again among others, and absent ones are not") {
-    for (const std::size_t n : {0, 1, 2, 7, 64, 1000, 200000}) {
+    for (const std::size_t n : {0u, 1u, 2u, 7u, 64u, 1000u, 200000u}) {
         const table t(n, std::pmr::get_default_resource());
         for (std::uint32_t key = 1; key <= n; ++key) {
             entry* e = at(t, key, td::mix(key));

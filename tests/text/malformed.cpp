@@ -2,9 +2,13 @@
 // Tokenizer keys that contradict each other, are of the wrong type, or were made to be slow.
 #include <cstddef>
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
+#include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -170,4 +174,30 @@ TEST_CASE("every truncated form of a vocabulary's arrays is refused or read, nev
         parts.kinds.resize(n);
         check_error([&] { parts.make(); }, errc::bad_file, "fixture", {"tokenizer.ggml.merges"});
     }
+}
+
+TEST_CASE("a file with some bytes changed is refused with an error, or gives a tokenizer that works") {
+    std::ifstream in(tokenizer_data("bpe.gguf"), std::ios::binary);
+    const std::string whole{std::istreambuf_iterator<char>(in), {}};
+    REQUIRE(whole.size() > 10000);
+    const unsigned seed = std::random_device{}();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    int read = 0, refused = 0;
+    for (int round = 0; round < 400; ++round) {
+        std::string bytes = whole;
+        for (unsigned flips = random() % 4 + 1; flips > 0; --flips) bytes[random() % bytes.size()] = static_cast<char>(random());
+        try {
+            const auto file = io::gguf_file::from_bytes(std::as_bytes(std::span(bytes)), "changed.gguf");
+            const text::tokenizer t = text::tokenizer::from_gguf(file.meta(), file.name());
+            const std::string text = random_text(random, 60, false);
+            for (const token_id id : t.encode(text, {.parse_special = true})) REQUIRE(t.tokens().contains(id));
+            ++read;
+        } catch (const error& e) {
+            REQUIRE((e.code() == errc::bad_file || e.code() == errc::unsupported));
+            ++refused;
+        }
+    }
+    CHECK(read > 0);
+    CHECK(refused > 0);
 }
