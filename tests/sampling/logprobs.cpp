@@ -51,9 +51,22 @@ TEST_CASE("logits of any finite size give finite log-probabilities", "[sampling]
 }
 
 TEST_CASE("the exponential of the log-sum is exact to 2e-7", "[sampling]") {
-    for (float x = -87.0f; x <= 0; x += 0.00037f) {
-        const double exact = std::exp(static_cast<double>(x));
-        if (std::abs(sampling::detail::exp_nonpositive(x) - exact) > 2e-7 * exact) FAIL("exp(" << x << ")");
+    sampling::detail::exp_block x;
+    for (float start = -87.0f; start < 0;) {
+        sampling::detail::exp_block in;
+        for (float& v : in) v = start = std::min(0.0f, start + 0.00037f);
+        x = in;
+        sampling::detail::exp_nonpositive(x);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            const double exact = std::exp(static_cast<double>(in[i]));
+            if (!(std::abs(x[i] - exact) <= 2e-7 * exact)) FAIL("exp(" << in[i] << ") = " << x[i]);
+        }
     }
-    REQUIRE(sampling::detail::exp_nonpositive(0) == 1);
+    x.fill(0);
+    x[1] = -87.7f;
+    x[2] = -infinity;
+    sampling::detail::exp_nonpositive(x);
+    REQUIRE(x[0] == 1);
+    REQUIRE(x[1] == 0);
+    REQUIRE(x[2] == 0);
 }

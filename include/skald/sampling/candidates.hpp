@@ -3,7 +3,6 @@
 // What a sampling chain works on: the tokens that can still be chosen. One object serves every step of a generation; its
 // buffers grow to the vocabulary once and are never given back between steps.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -12,6 +11,7 @@
 
 #include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
+#include <skald/sampling/detail/log_sum_exp.hpp>
 
 namespace skald::sampling {
 
@@ -149,14 +149,24 @@ public:
         float max = -infinity;
         for (const candidate& c : std::as_const(*this)) max = c.logit > max ? c.logit : max;
         if (max == -infinity) best();  // throws
+        detail::exp_block block;
         double sum = 0;
-        for (std::size_t i = 0; i < size_; ++i) {
-            // inf - inf would be NaN; what equals the maximum has the difference 0, infinite or not.
-            items_[i].probability = items_[i].logit == max ? 1.0f : std::exp(items_[i].logit - max);
-            sum += items_[i].probability;
+        bool nan = false;
+        for (std::size_t i = 0; i < size_; i += block.size()) {
+            const std::size_t n = std::min(block.size(), size_ - i);
+            if (n < block.size()) block.fill(-infinity);
+            for (std::size_t j = 0; j < n; ++j) {
+                const float x = items_[i + j].logit;
+                nan |= x != x;
+                block[j] = x == max ? 0.0f : x - max;  // inf - inf would be NaN
+            }
+            detail::exp_nonpositive(block);
+            for (std::size_t j = 0; j < n; ++j) items_[i + j].probability = block[j];
+            sum += detail::sum_of(block);
         }
-        if (sum != sum) fail(errc::invalid_argument, "logits", "a candidate's logit is NaN; a processor of the sampling chain made it");
-        for (std::size_t i = 0; i < size_; ++i) items_[i].probability = static_cast<float>(items_[i].probability / sum);
+        if (nan) fail(errc::invalid_argument, "logits", "a candidate's logit is NaN; a processor of the sampling chain made it");
+        const auto scale = static_cast<float>(1 / sum);
+        for (std::size_t i = 0; i < size_; ++i) items_[i].probability *= scale;
     }
 
     /// Memory a processor may use as it likes while it is called, so that it need not allocate at every step.

@@ -18,18 +18,34 @@ namespace skald::sampling::detail {
 
 inline constexpr std::size_t lanes = 16;
 
-/// exp(x) for x in [-87, 0]; relative error below 2e-7. Polynomial of Cephes' expf.
-inline float exp_nonpositive(float x) noexcept {
-    const auto k = static_cast<std::int32_t>(x * 1.44269504f - 0.5f);  // round(x / ln 2), at least -126
-    const auto n = static_cast<float>(k);
-    const float r = x - n * 0.693359375f - n * -2.12194440e-4f;  // x - n ln 2, the logarithm in two parts
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    return (p * r * r + r + 1.0f) * std::bit_cast<float>((k + 127) << 23);
+/// A piece of a vocabulary, on which compilers make vector code: its length is known.
+using exp_block = std::array<float, 256>;
+
+/// exp(x) of every x <= 0, in place; relative error below 2e-7, and 0 from -87.7 down, where exp is under 1e-38. Cephes' expf.
+inline void exp_nonpositive(exp_block& block) noexcept {
+    for (float& x : block) x = x > -88.0f ? x : -88.0f;  // a loop of its own: gcc vectorizes no loop with branches
+    for (float& x : block) {
+        const auto k = static_cast<std::int32_t>(x * 1.44269504f - 0.5f);  // round(x / ln 2); at -127 the power of two below is 0
+        const auto n = static_cast<float>(k);
+        const float r = x - n * 0.693359375f - n * -2.12194440e-4f;  // x - n ln 2, the logarithm in two parts
+        float p = 1.9875691500e-4f;
+        p = p * r + 1.3981999507e-3f;
+        p = p * r + 8.3334519073e-3f;
+        p = p * r + 4.1665795894e-2f;
+        p = p * r + 1.6666665459e-1f;
+        p = p * r + 5.0000001201e-1f;
+        x = (p * r * r + r + 1.0f) * std::bit_cast<float>((k + 127) << 23);
+    }
+}
+
+/// The sum of a block; 16 terms at most are added in float.
+inline double sum_of(const exp_block& block) noexcept {
+    std::array<float, lanes> part{};
+    for (std::size_t i = 0; i < block.size(); i += lanes)
+        for (std::size_t j = 0; j < lanes; ++j) part[j] += block[i + j];
+    double sum = 0;
+    for (const float x : part) sum += x;
+    return sum;
 }
 
 /// The highest logit. Throws errc::invalid_argument for no logits, a NaN, or nothing above -inf.
@@ -76,19 +92,15 @@ inline double log_sum_exp(std::span<const float> logits, float max) noexcept {
         for (const float x : logits) count += x == max;
         return std::log(static_cast<double>(count));
     }
-    // exp(-87) = 1.6e-38: what lies lower cannot be seen beside exp(0) = 1. Lanes hold 64 terms before they go into a double.
-    const auto term = [max](float x) { return exp_nonpositive(x - max > -87.0f ? x - max : -87.0f); };
-    constexpr std::size_t block = 64 * lanes;
+    exp_block block;
     double sum = 0;
-    std::size_t i = 0;
-    while (i + lanes <= logits.size()) {
-        std::array<float, lanes> part{};
-        const std::size_t end = std::min(i + block, logits.size() / lanes * lanes);
-        for (; i < end; i += lanes)
-            for (std::size_t j = 0; j < lanes; ++j) part[j] += term(logits[i + j]);
-        for (const float x : part) sum += x;
+    for (std::size_t i = 0; i < logits.size(); i += block.size()) {
+        const std::size_t n = std::min(block.size(), logits.size() - i);
+        if (n < block.size()) block.fill(-std::numeric_limits<float>::infinity());
+        for (std::size_t j = 0; j < n; ++j) block[j] = logits[i + j] - max;
+        exp_nonpositive(block);
+        sum += sum_of(block);
     }
-    for (; i < logits.size(); ++i) sum += term(logits[i]);
     return std::log(sum);
 }
 
