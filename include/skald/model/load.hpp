@@ -75,7 +75,8 @@ struct memory_plan {
     std::size_t total() const noexcept { return weights + tokenizer + cache + workspace; }
 };
 
-/// What loading the file and a pipeline with that cache policy will take. Reads metadata only, no weights.
+/// What loading the file and a pipeline with that cache policy will take; `limits.rows` is the pipeline's chunk. Reads metadata only, no
+/// weights.
 template <class Backend, kv::policy Policy>
 memory_plan plan(const io::gguf_file& file, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
     const model_source source = read_source(file);
@@ -83,8 +84,9 @@ memory_plan plan(const io::gguf_file& file, const load_options& options, const P
     memory_plan out;
     out.weights = model_weights<Backend>::planned_bytes(backend, source);
     out.cache = policy.bytes(source.config().cache());
-    out.workspace = workspace<Backend>::planned_bytes(backend, source.architecture(), source.config(), limits) +
-                    buffer<float>::bytes_for(limits.wanted * source.config().vocabulary);
+    const step_limits fitting = limits.fit(policy.max_length());
+    out.workspace = workspace<Backend>::planned_bytes(backend, source.architecture(), source.config(), fitting) +
+                    buffer<float>::bytes_for(fitting.wanted * source.config().vocabulary);
     counting_resource counter;  // the tokenizer's tables depend on the vocabulary's bytes: building them is the plan
     std::string why;
     const std::optional<text_side> text = detail::load_text(file, &counter, why);

@@ -17,6 +17,9 @@ namespace skald {
 struct step_limits {
     std::size_t rows = 512;  ///< tokens
     std::size_t wanted = 1;  ///< rows with logits
+
+    /// No more rows than a cache of `tokens` could ever take in one step.
+    step_limits fit(std::size_t tokens) const noexcept { return {std::max<std::size_t>(1, std::min(rows, tokens)), wanted}; }
 };
 
 template <class Backend>

@@ -33,7 +33,7 @@ public:
           sampler_(std::move(sampler)),
           options_(std::move(options)),
           limit_(policy.max_length()),
-          limits_{.rows = std::max<std::size_t>(1, std::min(options_.chunk, limit_)), .wanted = 1},
+          limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(limit_)),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
           logits_(model_.config().vocabulary, model_.backend().memory()),
@@ -79,6 +79,7 @@ public:
             conversation_.push_back({"user", std::string(user)});
             std::vector<token_id> prompt = text::encode_chat(model_.tokenizer(), model_.chat(), conversation_, true);
             conversation_.push_back({"assistant", ""});  // filled by end(), which must not throw
+            if (const std::string_view stop = model_.chat().stop_string(); !stop.empty()) request.stop.emplace_back(stop);
             start(std::move(prompt), std::move(request));
         } catch (...) {
             conversation_.resize(before);
