@@ -10,14 +10,15 @@
 
 namespace skald {
 
-/// Counts the bytes that are allocated through it.
+/// Counts the bytes that are allocated through it. What upstream refuses passes through and is not counted.
 class counting_resource : public std::pmr::memory_resource {
 public:
     explicit counting_resource(std::pmr::memory_resource* upstream = std::pmr::new_delete_resource()) noexcept : upstream_(upstream) {}
 
     std::size_t bytes() const noexcept { return bytes_.load(); }        ///< allocated now
     std::size_t peak_bytes() const noexcept { return peak_.load(); }    ///< the most that was ever allocated at a time
-    std::size_t allocations() const noexcept { return count_.load(); }  ///< calls so far
+    std::size_t allocations() const noexcept { return count_.load(); }  ///< successful calls so far
+    std::pmr::memory_resource* upstream() const noexcept { return upstream_; }
 
 private:
     void* do_allocate(std::size_t bytes, std::size_t alignment) override {
@@ -38,7 +39,8 @@ private:
     std::atomic<std::size_t> bytes_{0}, peak_{0}, count_{0};
 };
 
-/// Throws errc::memory_limit for an allocation that would go past `cap` bytes in all.
+/// Throws errc::memory_limit for an allocation that would go past `cap` bytes in all; whatever was allocated stays. Counts the bytes
+/// asked for, not what upstream adds to them.
 class capped_resource : public std::pmr::memory_resource {
 public:
     explicit capped_resource(std::size_t cap, std::pmr::memory_resource* upstream = std::pmr::new_delete_resource()) noexcept
@@ -46,13 +48,15 @@ public:
 
     std::size_t cap() const noexcept { return cap_; }
     std::size_t bytes() const noexcept { return bytes_.load(); }  ///< allocated now
+    std::pmr::memory_resource* upstream() const noexcept { return upstream_; }
 
 private:
     void* do_allocate(std::size_t bytes, std::size_t alignment) override {
         std::size_t used = bytes_.load();
         do {
             if (bytes > cap_ - used)
-                fail(errc::memory_limit, "memory", bytes, " bytes asked for, with ", used, " of the cap's ", cap_, " in use");
+                fail(errc::memory_limit, "memory", bytes, " bytes were asked for while ", used, " of the ", cap_,
+                     " bytes of the cap are in use; raise the cap or ask for less");
         } while (!bytes_.compare_exchange_weak(used, used + bytes));
         try {
             return upstream_->allocate(bytes, alignment);
