@@ -135,7 +135,7 @@ TEST_CASE("the logprob is that of the unprocessed distribution", "[sampling]") {
     REQUIRE(chosen.logprob == Approx(std::log(p[17])).epsilon(1e-6));
 }
 
-TEST_CASE("the reference of this test draws what sample draws", "[sampling]") {
+TEST_CASE("sample inverts the cumulative distribution at the number it draws", "[sampling]") {
     const std::vector<float> logits = random_logits(40, 36);
     const std::vector<double> p = distribution(logits);
     chain<> c;
