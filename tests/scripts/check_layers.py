@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Checks what include/skald/ may include: layers point down only, and some headers stay in their place.
 
 usage: check_layers.py INCLUDE_FOLDER    prints every offence; exit status 1 if there is one
