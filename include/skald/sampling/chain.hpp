@@ -36,9 +36,10 @@ inline void require_some(const candidates& c) {
     if (c.empty()) fail(errc::invalid_argument, "sampling", "a processor removed every candidate; at least one token must stay possible");
 }
 
-/// Whether selectors stand nowhere but last.
+/// Whether selectors stand nowhere but last; true where something is no part at all, which has a message of its own.
 template <class... Parts>
 constexpr bool selectors_only_last() {
+    if (!(chain_part<Parts> && ...)) return true;
     constexpr std::array<bool, sizeof...(Parts) + 1> is{selector<Parts>..., true};
     for (std::size_t i = 0; i + 1 < sizeof...(Parts); ++i)
         if (is[i]) return false;
@@ -53,8 +54,7 @@ template <class... Parts>
 class chain {
     static_assert((chain_part<Parts> && ...),
                   "a part of a sampling chain must be callable with (candidates&) or (candidates&, const context&)");
-    static_assert(!(chain_part<Parts> && ...) || detail::selectors_only_last<Parts...>(),
-                  "a selector (a part that returns a token_id) must be the last of its chain");
+    static_assert(detail::selectors_only_last<Parts...>(), "a selector (a part that returns a token_id) must be the last of its chain");
 
 public:
     chain() = default;
