@@ -103,8 +103,8 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
 /// | b.copy_rows(in, rows, out)                        | gather                                                             |
 /// | b.norm(in, params, out)                           | normalizes rows and encodes them for the products that follow      |
 /// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
-/// | b.rope_append(q, k, v, shape, rope, ranges, runs) | rotates q and k in place, writes k and v into the cache            |
-/// | b.attend(q, shape, variant, ranges, runs, out, …) | canonical attention; writes heads side by side into activations    |
+/// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
+/// | b.attend(q, shape, variant, ranges, runs, out, scratch) | canonical attention; writes heads side by side into activations    |
 /// | b.activate(x, kind, out)                          | elementwise                                                        |
 /// | b.gate(gate, up, kind, out)                       | f(gate) · up                                                       |
 template <class B>

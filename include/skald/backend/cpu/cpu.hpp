@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The CPU backend: the op set of backend/ops.hpp with SIMD, on an executor's threads. Results do not depend on how many those
+// are, nor on which rows are computed together.
+#include <cstddef>
+#include <memory_resource>
+#include <span>
+#include <tuple>
+
+#include <skald/backend/cpu/attention.hpp>
+#include <skald/backend/cpu/matmul.hpp>
+#include <skald/backend/cpu/rope.hpp>
+#include <skald/backend/cpu/rows.hpp>
+#include <skald/backend/ops.hpp>
+#include <skald/format/visit.hpp>
+
+namespace skald::inline SKALD_ISA {
+
+struct cpu_options {
+    executor* pool = nullptr;  ///< who runs the parts of an op; null: the calling thread alone. Must outlive the backend's use
+    std::pmr::memory_resource* memory = std::pmr::get_default_resource();  ///< for weights, activations, scratch
+    skald::compute policy = skald::compute::native;
+};
+
+/// A cheap value. `Arch` is an xsimd architecture tag that the compiler's flags allow, `Formats` the weight formats to
+/// instantiate kernels for. The members' meaning is in backend/ops.hpp; operands' shapes are the caller's to match.
+template <class Arch = default_arch, class Formats = format::all_weights>
+class cpu {
+public:
+    using options = cpu_options;
+    using vector = kernels::simd<Arch>;
+    using matrix = kernels::packed_matrix;
+    using activations = kernels::activations<Arch>;
+    using scratch = kernels::attention_scratch;
+
+    cpu() = default;
+    explicit cpu(options o) : options_(o) {}
+
+    executor* pool() const noexcept { return options_.pool; }
+    std::pmr::memory_resource* memory() const noexcept { return options_.memory; }
+    skald::compute policy() const noexcept { return options_.policy; }
+
+    /// Throws errc::unsupported for a format without kernels.
+    std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
+        return format::visit(Formats{}, type, "packed_bytes", [&](auto format) {
+            using layout = kernels::panel_layout<decltype(format)>;
+            return buffer<>::bytes_for(matrix::bytes_for(rows, layout::panel_bytes(cols)));
+        });
+    }
+
+    /// Throws errc::unsupported, naming the tensor, for a format without kernels.
+    matrix pack(const weight_view& w) const {
+        return format::visit(Formats{}, w.type, w.name, [&](auto format) {
+            using layout = kernels::panel_layout<decltype(format)>;
+            matrix out(w.type, w.rows, w.cols, layout::panel_bytes(w.cols), options_.memory);
+            team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
+                for (std::size_t p = begin; p < end; ++p) {
+                    std::memset(out.panel(p), 0, out.panel_bytes());
+                    layout::pack(w, p * kernels::lanes, out.panel(p));
+                }
+            });
+            return out;
+        });
+    }
+
+    std::size_t activations_bytes(std::size_t rows, std::size_t cols) const noexcept {
+        return activations::bytes(rows, cols, options_.policy == compute::native);
+    }
+    activations make_activations(std::size_t rows, std::size_t cols) const {
+        return {rows, cols, options_.policy == compute::native, options_.memory};
+    }
+
+    std::size_t scratch_bytes(const attention_shape& shape) const noexcept { return scratch::bytes(shape, team().count()); }
+    /// For rope_append and attend with this shape, by a backend with no more threads.
+    scratch make_scratch(const attention_shape& shape) const { return {shape, team().count(), options_.memory}; }
+
+    /// Tokens must be rows of the table. // out: (tokens, cols)
+    void embed(const matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate) const {
+        kernels::embed<Arch, Formats>(table, tokens, out, accumulate, team());
+    }
+
+    void copy_rows(matrix_view<const float> in, std::span<const std::size_t> rows, matrix_view<float> out) const noexcept {
+        kernels::copy_rows(in, rows, out);
+    }
+
+    /// `out` must have been resized to the shape of `in`, as in activate() and gate().
+    void norm(matrix_view<const float> in, const norm_params& p, activations& out) const { kernels::norm(in, p, out, team()); }
+
+    /// Throws errc::invalid_argument when a weight's columns are not those of `in`.
+    void matmul(activations& in, std::span<const matmul_job<matrix>> jobs) const {
+        kernels::matmul<Arch, Formats>(in, jobs, options_.policy, team());
+    }
+
+    template <kv_run... Runs>
+    void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const float> v, const attention_shape& shape,
+                     const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs, scratch& room) const {
+        kernels::rope_append<Arch>(q, k, v, shape, rope, ranges, runs, room, team());
+    }
+
+    // q, out: (rows, heads · head_dim)
+    template <attention::variant Variant, kv_run... Runs>
+    void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
+                const std::tuple<Runs...>& runs, activations& out, scratch& room) const {
+        kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, team());
+    }
+
+    void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {
+        kernels::activate<Arch>(x, {}, kind, out, team());
+    }
+    void gate(matrix_view<const float> g, matrix_view<const float> up, activation_kind kind, activations& out) const {
+        kernels::activate<Arch>(g, up, kind, out, team());
+    }
+
+private:
+    kernels::workers team() const noexcept { return {options_.pool}; }
+
+    options options_;
+};
+
+static_assert(backend<cpu<>>);
+
+}  // namespace skald::inline SKALD_ISA

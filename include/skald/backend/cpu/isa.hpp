@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What the compiler's flags allow, as constants, and the inline namespace that carries them. Two files of one program may be
+// compiled for different machines: everything in this folder lives in that namespace, so that the linker never takes one
+// file's function for the other's.
+#include <cstddef>
+
+#include <immintrin.h>
+#include <xsimd/xsimd.hpp>
+
+#if !defined(__x86_64__)
+#error "skald's cpu backend is written for x86-64; there is none for this machine yet"
+#endif
+#if defined(__FAST_MATH__)
+#error "skald promises results that do not depend on how the work is split; compile without -ffast-math"
+#endif
+
+/// Inlined always: the small functions that kernels are made of.
+#define SKALD_INLINE [[gnu::always_inline]] inline
+
+// The name is the concatenation of one word a feature that changes code here.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512CD__)
+#define SKALD_ISA_LEVEL avx512
+#elif defined(__AVX2__)
+#define SKALD_ISA_LEVEL avx2
+#elif defined(__AVX__)
+#define SKALD_ISA_LEVEL avx
+#elif defined(__SSE4_2__)
+#define SKALD_ISA_LEVEL sse42
+#else
+#define SKALD_ISA_LEVEL sse2
+#if !defined(SKALD_NO_SSE2_WARNING)
+#pragma message(                                                                                                                    \
+    "skald: compiled for plain SSE2, several times slower than this machine can be; add -march=native (CMake: link skald::native) " \
+    "or -march=x86-64-v3, or define SKALD_NO_SSE2_WARNING")
+#endif
+#endif
+#if defined(__FMA__)
+#define SKALD_ISA_FMA _fma
+#else
+#define SKALD_ISA_FMA
+#endif
+#if defined(__F16C__)
+#define SKALD_ISA_F16C _f16c
+#else
+#define SKALD_ISA_F16C
+#endif
+#if defined(__BMI2__)
+#define SKALD_ISA_BMI _bmi2
+#else
+#define SKALD_ISA_BMI
+#endif
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#define SKALD_ISA_VNNI _vnni
+#elif defined(__AVXVNNI__)
+#define SKALD_ISA_VNNI _avxvnni
+#else
+#define SKALD_ISA_VNNI
+#endif
+#if defined(__AVX512BF16__) && defined(__AVX512VL__)
+#define SKALD_ISA_BF16 _bf16
+#else
+#define SKALD_ISA_BF16
+#endif
+#if defined(__AVX512FP16__)
+#define SKALD_ISA_FP16 _fp16
+#else
+#define SKALD_ISA_FP16
+#endif
+#define SKALD_ISA_JOIN_(a, b, c, d, e, f, g) a##b##c##d##e##f##g
+#define SKALD_ISA_JOIN(a, b, c, d, e, f, g) SKALD_ISA_JOIN_(a, b, c, d, e, f, g)
+#define SKALD_ISA \
+    SKALD_ISA_JOIN(SKALD_ISA_LEVEL, SKALD_ISA_FMA, SKALD_ISA_F16C, SKALD_ISA_BMI, SKALD_ISA_VNNI, SKALD_ISA_BF16, SKALD_ISA_FP16)
+
+namespace skald::inline SKALD_ISA {
+
+/// The widest vectors the flags allow, as xsimd's tag.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512CD__)
+using default_arch = xsimd::avx512bw;
+#elif defined(__AVX2__) && defined(__FMA__)
+using default_arch = xsimd::fma3<xsimd::avx2>;
+#elif defined(__AVX2__)
+using default_arch = xsimd::avx2;
+#elif defined(__SSE4_2__)
+using default_arch = xsimd::sse4_2;  // AVX without AVX2 has no 256-bit integers
+#else
+using default_arch = xsimd::sse2;
+#endif
+
+namespace kernels {
+
+/// Whether the target has a bf16 dot product (vdpbf16ps).
+#if defined(__AVX512BF16__) && defined(__AVX512VL__)
+inline constexpr bool has_bf16_dot = true;
+#else
+inline constexpr bool has_bf16_dot = false;
+#endif
+
+/// Vector registers that the target names: the limit of what a kernel keeps in them.
+#if defined(__AVX512VL__)
+inline constexpr std::size_t register_count = 32;
+#else
+inline constexpr std::size_t register_count = 16;
+#endif
+
+/// Bytes of one register of an xsimd architecture.
+template <class Arch>
+inline constexpr std::size_t register_bytes = sizeof(typename xsimd::batch<float, Arch>::register_type);
+
+}  // namespace kernels
+
+}  // namespace skald::inline SKALD_ISA
