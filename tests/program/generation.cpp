@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// run and chat, piped.
+#include <chrono>
+#include <thread>
+
+#include <skald/io/detail/quote.hpp>
+
+#include "program/run_program.hpp"
+#include "support/catch.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+const std::string model = data_file("tiny-llama.gguf");
+}
+
+TEST_CASE("run writes text on standard output and the statistics on standard error") {
+    const temporary_folder folder;
+    const outcome o = skald_program(folder, {"run", model, "-p", "the ship", "-n", "40", "--ignore-end"});
+    CHECK(o.status == 0);
+    CHECK(o.out.ends_with('\n'));
+    CHECK(io::detail::is_utf8(o.out));
+    CHECK(o.err.find("tok/s") != std::string::npos);
+    CHECK(o.err.find('\n') == o.err.size() - 1);
+    CHECK(o.err.find('\x1b') == std::string::npos);
+    CHECK(skald_program(folder, {"run", model, "-q", "-p", "the ship", "-n", "4"}).err.empty());
+}
+
+TEST_CASE("the same seed gives the same text, whatever the threads and the cache's storage") {
+    const temporary_folder folder;
+    const auto text = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", model, "-p", "about", "-n", "30", "--ignore-end", "--compute", "exact"});
+        return skald_program(folder, more).out;
+    };
+    const std::string first = text({"--seed", "7", "-t", "1"});
+    CHECK(text({"--seed", "7", "-t", "2", "--kv", "paged/8:f16"}) == first);
+    CHECK(text({"--seed", "7", "--kv", "contiguous:f16"}) == first);
+    CHECK(text({"--seed", "8"}) != first);
+    CHECK(text({"--temp", "0"}) == text({"--temp", "0", "--seed", "8"}));
+    CHECK(text({"--temp", "0"}) == text({"--top-k", "1"}));
+}
+
+TEST_CASE("the prompt comes from the option, a file or standard input alike") {
+    const temporary_folder folder;
+    const std::string file = folder.write("prompt", std::as_bytes(std::span(std::string_view("the ship\n")))).string();
+    const auto text = [&](std::vector<std::string> more, std::string_view input = {}) {
+        more.insert(more.begin(), {"run", model, "-n", "20", "--ignore-end"});
+        return skald_program(folder, more, input).out;
+    };
+    const std::string expected = text({"-p", "the ship"});
+    CHECK(text({"-f", file}) == expected);
+    CHECK(text({"-p", "-"}, "the ship\n") == expected);
+    CHECK(text({"-p", "the ship", "--raw"}) != expected);
+}
+
+TEST_CASE("raw generation is the model's own continuation") {
+    const temporary_folder folder;
+    const std::string all = skald_program(folder, {"run", model, "--raw", "-p", "about", "-n", "30", "--temp", "0", "--ignore-end"}).out;
+    const std::string some = skald_program(folder, {"run", model, "--raw", "-p", "about", "-n", "10", "--temp", "0", "--ignore-end"}).out;
+    CHECK(some.size() < all.size());
+    const std::string stop = all.substr(all.size() / 2, 3);
+    const std::string stopped =
+        skald_program(folder, {"run", "--stop", stop, model, "--raw", "-p", "about", "-n", "30", "--temp", "0", "--ignore-end"}).out;
+    CHECK(stopped == all.substr(0, all.find(stop)) + "\n");
+}
+
+TEST_CASE("a prompt that does not fit the context names the option") {
+    const temporary_folder folder;
+    const outcome o = skald_program(folder, {"run", model, "-p", "the ship is about the as", "--ctx", "4", "--kv", "contiguous:f16"});
+    CHECK(o.status == 1);
+    CHECK(o.one_error_line("--ctx"));
+}
+
+TEST_CASE("chat answers each line, and a reset makes it forget") {
+    const temporary_folder folder;
+    const outcome o =
+        skald_program(folder, {"chat", model, "-n", "12", "--temp", "0"}, "the ship\n\nabout\n/reset\nthe ship\n/exit\nthe ship\n");
+    CAPTURE(o.out, o.err);
+    CHECK(o.status == 0);
+    CHECK(o.err.empty());
+    const std::string once = skald_program(folder, {"run", model, "-n", "12", "--temp", "0", "-p", "the ship"}).out;
+    CHECK(o.out.starts_with(once));
+    CHECK(o.out.ends_with(once));
+    CHECK(o.out.size() > 2 * once.size());
+}
+
+TEST_CASE("an interrupt ends a generation and keeps what was written") {
+    const temporary_folder folder;
+    running program(folder, {"run", model, "-p", "the ship", "--ignore-end", "--ctx", "1000000", "-t", "1"});
+    const auto start = std::chrono::steady_clock::now();
+    while (read_text(program.out()).empty() && std::chrono::steady_clock::now() - start < std::chrono::seconds(60))
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    program.signal(SIGINT);
+    const outcome o = program.wait();
+    CAPTURE(o.err);
+    CHECK(o.status == 0);
+    CHECK(o.out.ends_with('\n'));
+    CHECK(o.err.find("tok/s") != std::string::npos);
+}

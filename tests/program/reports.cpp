@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// inspect, plan, perplexity and bench: their JSON, and what it says.
+#include <algorithm>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "program/run_program.hpp"
+#include "support/catch.hpp"
+#include "support/npy.hpp"
+
+using namespace skald;
+using namespace skald::test;
+using nlohmann::json;
+
+namespace {
+
+json parsed(const outcome& o) {
+    CAPTURE(o.out, o.err);
+    REQUIRE(o.status == 0);
+    CHECK(o.err.empty());
+    return json::parse(o.out);
+}
+
+}  // namespace
+
+TEST_CASE("inspect tells architecture, hyperparameters, metadata and tensors") {
+    const temporary_folder folder;
+    const std::string model = data_file("tiny-llama-quant.gguf");
+    const json j = parsed(skald_program(folder, {"inspect", model, "--json"}));
+    CHECK(j["architecture"] == "llama");
+    CHECK(j["metadata"]["general.architecture"] == "llama");
+    CHECK(j["hyperparameters"]["attention.head_count"].is_number_unsigned());
+    CHECK(j["tensors"].size() > 10);
+    std::size_t bytes = 0;
+    for (const json& t : j["tensors"]) {
+        CHECK(t["name"].is_string());
+        CHECK(t["shape"].is_array());
+        bytes += t["bytes"].get<std::size_t>();
+    }
+    CHECK(bytes < std::filesystem::file_size(model));
+
+    const outcome text = skald_program(folder, {"inspect", model});
+    CHECK(text.status == 0);
+    CHECK(text.out.find("blk.0.attn_q.weight") != std::string::npos);
+    CHECK(text.out.find("Q8_0") != std::string::npos);
+    CHECK(text.out.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("plan adds up, and grows with the context and the cache's codec") {
+    const temporary_folder folder;
+    const auto plan = [&](const char* context, const char* kv) {
+        return parsed(skald_program(folder, {"plan", data_file("tiny-llama.gguf"), "--ctx", context, "--kv", kv, "--json"}));
+    };
+    const json small = plan("256", "contiguous:f16"), long_ = plan("512", "contiguous:f16"), wide = plan("256", "contiguous:f32");
+    CHECK(small["total"] == small["weights"].get<std::size_t>() + small["tokenizer"].get<std::size_t>() +
+                                small["cache"].get<std::size_t>() + small["workspace"].get<std::size_t>());
+    CHECK(small["weights"].get<std::size_t>() >= 4 * 48 * 320);
+    // 2 layers × 2 × 2 heads × 16 values (8, padded) × 2 bytes a token.
+    CHECK(long_["cache"].get<std::size_t>() - small["cache"].get<std::size_t>() == 256 * 256);
+    CHECK(wide["cache"].get<std::size_t>() - small["cache"].get<std::size_t>() == 256 * 256);
+    CHECK(small["tokenizer"].get<std::size_t>() > 0);
+
+    const outcome text = skald_program(folder, {"plan", data_file("tiny-llama.gguf"), "--ctx", "256"});
+    for (const char* word : {"weights", "tokenizer", "cache", "workspace", "total"}) CHECK(text.out.find(word) != std::string::npos);
+}
+
+TEST_CASE("a random model's perplexity is about its vocabulary, and it equals itself") {
+    const temporary_folder folder;
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "the ship is about the as, größe! ";
+    const std::string file = folder.write("text", std::as_bytes(std::span(text))).string();
+    const std::string model = data_file("tiny-llama.gguf");
+    const json j = parsed(skald_program(folder, {"perplexity", model, "-f", file, "--ctx", "64", "--json", "--reference", model}));
+    CHECK(j["perplexity"].get<double>() > 100);
+    CHECK(j["perplexity"].get<double>() < 3000);
+    CHECK(j["tokens"].get<std::size_t>() % 31 == 0);  // 64 / 2 - 1 of every window
+    CHECK(j["kl"] == 0.0);
+    CHECK(j["top1"] == 1.0);
+
+    const json half = parsed(
+        skald_program(folder, {"perplexity", model, "-f", file, "--ctx", "64", "--json", "--reference", model, "--kv", "paged:bf16"}));
+    CHECK(half["kl"].get<double>() > 0.0);
+    CHECK(half["kl"].get<double>() < 0.01);
+    CHECK(half["tokens"] == j["tokens"]);
+
+    const json alone = parsed(skald_program(folder, {"perplexity", model, "-f", file, "--ctx", "2048", "--json"}));
+    CHECK_FALSE(alone.contains("kl"));
+    CHECK(skald_program(folder, {"perplexity", model, "-f", "-"}, "a").one_error_line("at least"));
+}
+
+TEST_CASE("perplexity is that of the logits") {
+    const temporary_folder folder;
+    const std::string model = data_file("tiny-llama.gguf");
+    const std::string text = "the ship is about the as and as about";
+    const std::string ids = skald_program(folder, {"tokenize", model}, text).out;
+    std::string list = "[[" + ids.substr(0, ids.size() - 1) + "]]";
+    std::replace(list.begin(), list.end(), ' ', ',');
+    const std::string tokens = folder.write("ids.json", std::as_bytes(std::span(list))).string();
+    const std::string out = (folder.path() / "l.npy").string();
+    REQUIRE(skald_program(folder, {"logits", model, "--tokens", tokens, "--out", out}).status == 0);
+    const npy logits = read_npy(out);
+    const auto id = json::parse(list)[0].get<std::vector<std::size_t>>();
+    const std::size_t n = id.size(), vocabulary = logits.shape[2];
+    double sum = 0;
+    for (std::size_t i = n / 2; i + 1 < n; ++i) {
+        const float* row = logits.values.data() + i * vocabulary;
+        double total = 0;
+        for (std::size_t v = 0; v < vocabulary; ++v) total += std::exp(static_cast<double>(row[v]));
+        sum += std::log(total) - row[id[i + 1]];
+    }
+    const json j = parsed(skald_program(folder, {"perplexity", model, "-f", "-", "--json"}, text));
+    CHECK(j["tokens"] == n - 1 - n / 2);
+    CHECK(j["perplexity"].get<double>() == Approx(std::exp(sum / static_cast<double>(n - 1 - n / 2))).epsilon(1e-9));
+}
+
+TEST_CASE("bench reports every test and number of threads") {
+    const temporary_folder folder;
+    const json j = parsed(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "32", "-n", "4", "-t", "1,2", "--json"}));
+    REQUIRE(j.size() == 4);
+    const std::vector<std::pair<std::string, int>> expected{{"pp32", 1}, {"tg4", 1}, {"pp32", 2}, {"tg4", 2}};
+    for (std::size_t i = 0; i < 4; ++i) {
+        CHECK(j[i]["test"] == expected[i].first);
+        CHECK(j[i]["threads"] == expected[i].second);
+        for (const char* number : {"tok_s", "read_gb_s", "roof_gb_s"}) CHECK(j[i][number].get<double>() > 0);
+        CHECK(j[i]["spread"].get<double>() >= 0);
+    }
+    CHECK(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "0"}).status == 1);
+}
