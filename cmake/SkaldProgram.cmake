@@ -14,9 +14,20 @@ if(PROJECT_IS_TOP_LEVEL)
     endif()
 endif()
 
+set(skald_warnings -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual)
+if(SKALD_WERROR)
+    list(APPEND skald_warnings -Werror)
+endif()
+# clang 19 warns of its own reading of -march=native on processors with AVX10.
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-Winvalid-feature-combination SKALD_HAS_FEATURE_WARNING)
+if(SKALD_HAS_FEATURE_WARNING)
+    list(APPEND skald_warnings -Wno-invalid-feature-combination)
+endif()
+
 # skald_program(NAME SOURCES...): an executable on skald with our warnings.
 function(skald_program name)
     add_executable(${name} ${ARGN})
     target_link_libraries(${name} PRIVATE $<IF:$<BOOL:${SKALD_NATIVE}>,skald::native,skald::skald>)
-    target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual $<$<BOOL:${SKALD_WERROR}>:-Werror>)
+    target_compile_options(${name} PRIVATE ${skald_warnings})
 endfunction()
