@@ -41,7 +41,7 @@ bandwidth_probe::bandwidth_probe(skald::executor& pool) : pool_(pool), memory_(b
 double bandwidth_probe::measure() {
     const std::size_t part = part_bytes(pool_), parts = pool_.concurrency();
     double best = 0;
-    for (int pass = 0; pass < 6; ++pass) {
+    for (int pass = 0; pass < 10; ++pass) {
         const auto begin = std::chrono::steady_clock::now();
         pool_.run(parts, [&](std::size_t i) { sums_[i] += sum(memory_.data() + i * part, part); });
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

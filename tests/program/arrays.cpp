@@ -15,7 +15,7 @@ const std::string ids = [] {
     std::string json = "[";
     for (int s = 0; s < 3; ++s) {
         json += s == 0 ? "[" : ", [";
-        for (int i = 0; i < 70; ++i) json += (i == 0 ? "" : ", ") + std::to_string((i * 37 + s * 101) % 128);
+        for (int i = 0; i < 70; ++i) json += (i == 0 ? "" : ", ") + std::to_string((i * 37 + s * 101) % 80);
         json += "]";
     }
     return json + "]";
