@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Attention over a cache's runs, in the canonical order of attention/fold.hpp.
+// Attention over a cache's runs, in the canonical order of backend/attention.hpp.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -9,8 +9,7 @@
 #include <span>
 #include <tuple>
 
-#include <skald/attention/fold.hpp>
-#include <skald/attention/variant.hpp>
+#include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/activations.hpp>
 #include <skald/backend/cpu/attention_scratch.hpp>
 #include <skald/backend/cpu/math.hpp>

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <memory_resource>
 
-#include <skald/attention/fold.hpp>
+#include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/backend/ops.hpp>
 #include <skald/core/buffer.hpp>

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// Attention bit for bit: the same however rows are grouped into steps, on any number of threads and any register width.
+#include "backend/attention_support.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+/// Rows 0 … length - 1 in steps of `chunk`.
+template <class Backend, class Variant, class Runs>
+std::vector<float> in_chunks(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,
+                             std::size_t length, std::size_t chunk, const Runs& runs) {
+    const std::size_t cols = shape.heads * shape.head_dim;
+    std::vector<float> out;
+    for (std::size_t at = 0; at < length; at += chunk) {
+        const std::size_t rows = std::min(chunk, length - at);
+        const row_range range{0, rows, static_cast<position>(at)};
+        const auto first = q.begin() + static_cast<std::ptrdiff_t>(at * cols);
+        const std::vector<float> part =
+            attend(backend, {first, first + static_cast<std::ptrdiff_t>(rows * cols)}, shape, variant, std::span(&range, 1), runs);
+        out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("rows attend alike in one step and in many", "[backend]", architectures) {
+    const std::size_t length = 300;
+    for (const std::size_t head_dim : {24, 64})
+        for (const std::size_t group : {1, 3, 5}) {
+            const attention_shape shape{2 * group, 2, head_dim};
+            plain_cache<kv::f16> cache(shape, 1, length, 1);
+            const std::vector<float> q = random_floats(length * shape.heads * head_dim, 2);
+            const cpu<TestType> backend;
+            const auto variants = [&](const auto& variant) {
+                const std::vector<float> whole = in_chunks(backend, q, shape, variant, length, length, cache.runs());
+                for (const std::size_t chunk : {1, 2, 7, 64, 100}) {
+                    CAPTURE(head_dim, group, chunk);
+                    CHECK(same_bits(in_chunks(backend, q, shape, variant, length, chunk, cache.runs(130)), whole));
+                }
+                CHECK(same_bits(in_chunks(cpu<>(), q, shape, variant, length, length, cache.runs()), whole));
+            };
+            variants(attention::causal{0.2f});
+            variants(window{0.2f, 90});
+        }
+}
+
+TEST_CASE("long contexts attend alike in one step and in many", "[backend]") {
+    const std::size_t length = 2300, tail = 40;
+    const attention_shape shape{3, 1, 16};
+    plain_cache<kv::f32> cache(shape, 1, length, 1);
+    const std::vector<float> q = random_floats(tail * shape.heads * shape.head_dim, 2);
+    const cpu<> backend;
+    const row_range all{0, tail, static_cast<position>(length - tail)};
+    const std::vector<float> whole = attend(backend, q, shape, attention::causal{0.2f}, std::span(&all, 1), cache.runs());
+    const std::size_t cols = shape.heads * shape.head_dim;
+    for (std::size_t i = 0; i < tail; ++i) {
+        const row_range one{0, 1, all.first_position + static_cast<position>(i)};
+        const auto first = q.begin() + static_cast<std::ptrdiff_t>(i * cols);
+        const std::vector<float> row = attend(backend, {first, first + static_cast<std::ptrdiff_t>(cols)}, shape, attention::causal{0.2f},
+                                              std::span(&one, 1), cache.runs());
+        CHECK(same_bits(row, std::span(whole).subspan(i * cols, cols)));
+    }
+}
+
+TEST_CASE("attention does not depend on the number of threads", "[backend]") {
+    const attention_shape shape{6, 2, 32};
+    plain_cache<kv::f16> cache(shape, 3, 200, 1);
+    const row_range ranges[] = {{0, 130, 0}, {130, 1, 199}, {131, 9, 60}};
+    const std::vector<float> q = random_floats(140 * shape.heads * shape.head_dim, 2);
+    const std::vector<float> alone = attend(cpu<>(), q, shape, attention::causal{0.2f}, ranges, cache.runs());
+    for (const std::size_t threads : {1, 2, 3, 8}) {
+        thread_pool pool(threads);
+        CHECK(same_bits(attend(cpu<>({.pool = &pool}), q, shape, attention::causal{0.2f}, ranges, cache.runs()), alone));
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// Products against sums in double, over formats, shapes and what is done with the result.
+#include "backend/support.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+const dtype types[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1};
+
+/// Rounding of the activations that the policy allows, relative to the row's greatest value of a block or to the value.
+double activation_error(dtype type, compute policy) {
+    if (policy == compute::exact) return 0;
+    if (info(type).block_size == 32) return 0.5 / 127;
+    return type == dtype::bf16 && kernels::has_bf16_dot ? 1.0 / 256 : 0;
+}
+
+template <class Arch>
+void check_product(dtype type, std::size_t rows, std::size_t n, std::size_t k, compute policy) {
+    CAPTURE(to_string(type), rows, n, k, static_cast<int>(policy));
+    const file_matrix file(type, n, k, static_cast<unsigned>(n * 31 + k));
+    const std::vector<float> x = random_floats(rows * k, 5), bias = random_floats(n, 6), start = random_floats(rows * n, 7);
+    const cpu<Arch> backend({.policy = policy});
+    const auto w = backend.pack(file.view);
+    CHECK(w.bytes() == backend.packed_bytes(type, n, k));
+    const std::vector<float> plain = multiply(backend, w, x, rows), added = multiply(backend, w, x, rows, bias.data(), &start);
+    std::vector<float> row(k);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        format::decode_row(file.view, i, row.data());
+        for (std::size_t r = 0; r < rows; ++r) {
+            double sum = 0, norm = 0, rounding = 0, greatest = 0;
+            for (std::size_t j = 0; j < k; ++j) greatest = std::max(greatest, std::fabs(static_cast<double>(x[r * k + j])));
+            for (std::size_t j = 0; j < k; ++j) {
+                const double term = static_cast<double>(x[r * k + j]) * row[j];
+                sum += term;
+                norm += std::fabs(term);
+                rounding += std::fabs(row[j]) * greatest;
+            }
+            const double allowed = tolerance(k, norm) + activation_error(type, policy) * rounding;
+            wrong += !(std::fabs(plain[r * n + i] - sum) <= allowed);
+            const double whole = sum + bias[i] + start[r * n + i];
+            wrong += !(std::fabs(added[r * n + i] - whole) <=
+                       allowed + tolerance(1, std::fabs(sum) + std::fabs(bias[i]) + std::fabs(start[r * n + i])));
+        }
+    }
+    CHECK(wrong == 0);
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("products are sums in double, up to the rounding the policy allows", "[backend]", architectures) {
+    for (const compute policy : {compute::exact, compute::native})
+        for (const dtype type : types)
+            for (const std::size_t rows : {1, 2, 13})
+                for (const std::size_t n : {1, 15, 16, 17, 67}) check_product<TestType>(type, rows, n, 96, policy);
+}
+
+TEMPLATE_LIST_TEST_CASE("unquantized products take any number of columns", "[backend]", architectures) {
+    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16})
+        for (const std::size_t k : {1, 2, 3, 15, 16, 17, 31, 33})
+            for (const std::size_t rows : {1, 7})
+                check_product<TestType>(type, rows, 33, k, compute::native), check_product<TestType>(type, rows, 33, k, compute::exact);
+}
+
+TEST_CASE("several products of one input, of different formats, in one call", "[backend]") {
+    const std::size_t rows = 9, k = 64;
+    const file_matrix files[] = {{dtype::q8_0, 20, k, 1}, {dtype::f32, 5, k, 2}, {dtype::q4_1, 49, k, 3}, {dtype::bf16, 16, k, 4}};
+    thread_pool pool(3);
+    const cpu<> backend({.pool = &pool});
+    const std::vector<float> x = random_floats(rows * k, 5);
+    auto in = backend.make_activations(rows, k);
+    in.resize(rows, k);
+    std::copy(x.begin(), x.end(), in.values().data());
+    std::vector<cpu<>::matrix> weights;
+    std::vector<std::vector<float>> out;
+    for (const file_matrix& f : files) {
+        weights.push_back(backend.pack(f.view));
+        out.emplace_back(rows * f.view.rows);
+    }
+    std::vector<matmul_job<cpu<>::matrix>> jobs;
+    for (std::size_t i = 0; i < 4; ++i) jobs.push_back({&weights[i], nullptr, {out[i].data(), {rows, weights[i].rows()}}, false});
+    backend.matmul(in, jobs);
+    for (std::size_t i = 0; i < 4; ++i) CHECK(same_bits(out[i], multiply(cpu<>(), weights[i], x, rows)));
+}
+
+TEST_CASE("rows written anew are encoded anew", "[backend]") {
+    const file_matrix file(dtype::q8_0, 16, 32, 1);
+    const cpu<> backend;
+    const auto w = backend.pack(file.view);
+    auto in = backend.make_activations(1, 32);
+    in.resize(1, 32);
+    std::vector<float> out(16);
+    const matmul_job<cpu<>::matrix> job{&w, nullptr, {out.data(), {1, 16}}, false};
+    for (const unsigned seed : {1u, 2u}) {
+        const std::vector<float> x = random_floats(32, seed);
+        std::copy(x.begin(), x.end(), in.values().data());
+        backend.matmul(in, std::span(&job, 1));
+        CHECK(same_bits(out, multiply(backend, w, x, 1)));
+    }
+}
+
+TEST_CASE("what does not fit is refused", "[backend]") {
+    const cpu<> backend;
+    const file_matrix file(dtype::f32, 4, 8, 1);
+    const auto w = backend.pack(file.view);
+    auto in = backend.make_activations(2, 8);
+    in.resize(2, 7);
+    std::vector<float> out(8);
+    const matmul_job<cpu<>::matrix> job{&w, nullptr, {out.data(), {2, 4}}, false};
+    CHECK_THROWS_AS(backend.matmul(in, std::span(&job, 1)), error);
+    CHECK_THROWS_AS(in.resize(3, 8), error);
+    CHECK_THROWS_AS(in.resize(2, 9), error);
+    const std::byte bytes[256]{};
+    try {
+        backend.pack({"blk.0.ffn_up.weight", dtype::q6_k, 1, 256, bytes});
+        FAIL("a format without kernels was packed");
+    } catch (const error& e) {
+        CHECK(e.code() == errc::unsupported);
+        CHECK(e.place() == "blk.0.ffn_up.weight");
+    }
+}
+
+TEST_CASE("a backend takes exactly the bytes it says", "[backend]") {
+    counting_resource memory;
+    for (const compute policy : {compute::exact, compute::native}) {
+        const cpu<> backend({.memory = &memory, .policy = policy});
+        const attention_shape shape{6, 2, 40};
+        const auto a = backend.make_activations(7, 33);
+        const auto s = backend.make_scratch(shape);
+        CHECK(memory.bytes() == backend.activations_bytes(7, 33) + backend.scratch_bytes(shape));
+    }
+    for (const dtype type : types) {
+        const cpu<> backend({.memory = &memory});
+        const auto w = backend.pack(file_matrix(type, 33, 64, 1).view);
+        CHECK(memory.bytes() == backend.packed_bytes(type, 33, 64));
+    }
+    CHECK(memory.bytes() == 0);
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+// Products bit for bit: the same for any number of rows and threads and any register width, and what the formats' definitions
+// say, spelled out in plain loops.
+#include <cstdint>
+
+#include "backend/support.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+const dtype types[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1};
+
+float plain_fma(float a, float b, float c) { return kernels::fma(a, b, c); }
+
+/// The int8 encoding of 32 activations.
+struct plain_block {
+    explicit plain_block(const float* x) {
+        float greatest = 0;
+        for (int i = 0; i < 32; ++i) greatest = std::max(greatest, std::fabs(x[i]));
+        scale = greatest / 127.0f;
+        const float inverse = greatest > 0 ? 127.0f / greatest : 0.0f;
+        for (int i = 0; i < 32; ++i) sum += q[i] = static_cast<int>(std::nearbyint(x[i] * inverse));
+    }
+    int q[32];
+    int sum = 0;
+    float scale;
+};
+
+/// Codes, scale and minimum of a block in the file.
+struct plain_weights {
+    plain_weights(dtype type, const std::byte* p) {
+        d = format::detail::half_at(p);
+        if (type == dtype::q4_1) m = format::detail::half_at(p + 2);
+        const std::byte* codes = p + (type == dtype::q4_1 ? 4 : 2);
+        for (int i = 0; i < 32; ++i) {
+            const int byte = std::to_integer<int>(codes[type == dtype::q8_0 ? i : i % 16]);
+            if (type == dtype::q8_0)
+                q[i] = static_cast<std::int8_t>(byte);
+            else
+                q[i] = (i < 16 ? byte & 15 : byte >> 4) - (type == dtype::q4_0 ? 8 : 0);
+        }
+    }
+    float d, m = 0;
+    int q[32];
+};
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", "[backend]", architectures) {
+    const std::size_t most = 80, n = 50, k = 64;
+    const std::vector<float> x = random_floats(most * k, 1);
+    for (const compute policy : {compute::exact, compute::native})
+        for (const dtype type : types) {
+            const cpu<TestType> backend({.policy = policy});
+            const auto w = backend.pack(file_matrix(type, n, k, 2).view);
+            std::vector<float> one_by_one;
+            for (std::size_t r = 0; r < most; ++r) {
+                const std::vector<float> row = multiply(backend, w, {x.begin() + static_cast<std::ptrdiff_t>(r * k), x.end()}, 1);
+                one_by_one.insert(one_by_one.end(), row.begin(), row.end());
+            }
+            for (std::size_t rows = 1; rows <= most; rows += rows < 14 ? 1 : 11) {
+                CAPTURE(to_string(type), rows);
+                CHECK(same_bits(multiply(backend, w, x, rows), std::span(one_by_one).first(rows * n)));
+            }
+        }
+}
+
+TEST_CASE("results do not depend on the number of threads", "[backend]") {
+    const std::size_t n = 1000, k = 96;
+    const std::vector<float> x = random_floats(150 * k, 1);
+    for (const dtype type : types) {
+        const file_matrix file(type, n, k, 2);
+        for (const std::size_t rows : {1, 5, 150}) {
+            const std::vector<float> alone = multiply(cpu<>(), cpu<>().pack(file.view), x, rows);
+            for (const std::size_t threads : {1, 2, 3}) {
+                CAPTURE(to_string(type), rows, threads);
+                thread_pool pool(threads);
+                const cpu<> backend({.pool = &pool});
+                CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), alone));
+            }
+        }
+    }
+}
+
+TEMPLATE_LIST_TEST_CASE("results do not depend on the width of the registers", "[backend]", architectures) {
+    const std::size_t rows = 15, n = 40, k = 96;
+    const std::vector<float> x = random_floats(rows * k, 1);
+    for (const compute policy : {compute::exact, compute::native})
+        for (const dtype type : types) {
+            CAPTURE(to_string(type));
+            const file_matrix file(type, n, k, 2);
+            const cpu<> widest({.policy = policy});
+            const cpu<TestType> backend({.policy = policy});
+            CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), multiply(widest, widest.pack(file.view), x, rows)));
+        }
+}
+
+TEMPLATE_LIST_TEST_CASE("exact products are one chain of fma over the decoded weights", "[backend]", architectures) {
+    const std::size_t rows = 8, n = 35, k = 64;
+    const std::vector<float> x = random_floats(rows * k, 1);
+    for (const dtype type : types) {
+        const file_matrix file(type, n, k, 2);
+        std::vector<float> want(rows * n), w(k);
+        for (std::size_t i = 0; i < n; ++i) {
+            format::decode_row(file.view, i, w.data());
+            for (std::size_t r = 0; r < rows; ++r)
+                for (std::size_t j = 0; j < k; ++j) want[r * n + i] = plain_fma(w[j], x[r * k + j], want[r * n + i]);
+        }
+        CAPTURE(to_string(type));
+        const cpu<TestType> backend({.policy = compute::exact});
+        CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
+    }
+}
+
+TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a block, scaled once", "[backend]", architectures) {
+    const std::size_t rows = 8, n = 35, k = 160;
+    std::vector<float> x = random_floats(rows * k, 1);
+    std::fill_n(x.begin() + 32, 32, 0.0f);                                 // a block of zeros
+    for (std::size_t i = 0; i < 32; ++i) x[k + i] = i % 2 ? 1.0f : -1.0f;  // one of extremes
+    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1}) {
+        const file_matrix file(type, n, k, 2);
+        std::vector<float> want(rows * n);
+        for (std::size_t r = 0; r < rows; ++r)
+            for (std::size_t b = 0; b < k / 32; ++b) {
+                const plain_block a(x.data() + r * k + b * 32);
+                for (std::size_t i = 0; i < n; ++i) {
+                    const plain_weights w(type, file.view.row(i) + b * info(type).block_bytes);
+                    int sum = 0;
+                    for (int j = 0; j < 32; ++j) sum += w.q[j] * a.q[j];
+                    float& acc = want[r * n + i];
+                    acc = plain_fma(static_cast<float>(sum), w.d * a.scale, acc);
+                    if (type == dtype::q4_1) acc = plain_fma(w.m, a.scale * static_cast<float>(a.sum), acc);
+                }
+            }
+        CAPTURE(to_string(type));
+        const cpu<TestType> backend;
+        CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
+    }
+}
