@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Everything a program with a language model in it usually needs, on the CPU backend. Each header also stands alone.
-#include <skald/attention/fold.hpp>
 #include <skald/attention/layer.hpp>
 #include <skald/attention/variant.hpp>
+#include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/backend/ops.hpp>
 #include <skald/core/error.hpp>

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What every backend's attention keeps to: the canonical order, so that prompt rows, decode rows, chunks, paged blocks and
+// restored caches agree bitwise within a backend, and the role of a variant, the small closure that makes one attention differ
+// from another.
+//
+// The canonical order:
+// - keys in ascending logical position, in tiles of `tile_size` absolute positions;
+// - a score is q · k summed in one fixed lane order over head_dim, scaled through q;
+// - per tile: one maximum over the row's visible positions; then the state is rescaled once, the weights exp(s - m) are summed
+//   in a fixed lane order, and acc gains weight · value position after position;
+// - a row's invisible positions contribute nothing: what a row does in a tile depends on its own position only;
+// - the state restarts every `restart_size` positions; the segments' states merge from left to right.
+//
+// The fold is the online softmax of Milakov & Gimelshein (2018), as used by FlashAttention (Dao et al. 2022).
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+#include <skald/core/types.hpp>
+#include <skald/format/vector.hpp>
+
+namespace skald::attention {
+
+inline constexpr std::size_t tile_size = 64;
+inline constexpr std::size_t restart_size = 1024;
+static_assert(restart_size % tile_size == 0);
+
+/// | member               | meaning                                                                              |
+/// |----------------------|--------------------------------------------------------------------------------------|
+/// | scale                | float; q · k is multiplied by it (the kernel folds it into q)                        |
+/// | begin(p)             | the first position that a row at position p sees; it sees [begin(p), p]              |
+/// | score(s)             | maps a vector of scaled scores (soft caps and the like)                              |
+template <class V>
+concept variant = std::is_trivially_copyable_v<V> && requires(const V v, position p, format::scalar s) {
+    { v.scale } -> std::convertible_to<float>;
+    { v.begin(p) } -> std::same_as<position>;
+    { v.score(s) } -> std::same_as<format::scalar>;
+};
+
+}  // namespace skald::attention
