@@ -9,6 +9,7 @@
 
 #include "kv/policies.hpp"
 #include "support/catch.hpp"
+#include "support/code_of.hpp"
 
 using namespace skald;
 using namespace skald::test;
@@ -21,16 +22,6 @@ void grow(Cache& cache, kv::sequence_id s, std::size_t rows, std::uint32_t write
     const std::array segments{kv::segment{s, 0, rows}};
     write_rows(cache, cache.plan(segments), {writer});
     cache.commit(s);
-}
-
-errc code_of(const std::function<void()>& f) {
-    try {
-        f();
-    } catch (const error& e) {
-        return e.code();
-    }
-    FAIL("nothing was thrown");
-    return {};
 }
 
 }  // namespace

@@ -8,26 +8,13 @@
 
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
+#include "support/code_of.hpp"
 #include "support/run_model.hpp"
 #include "support/tiny_model.hpp"
 
 using namespace skald;
 using namespace skald::test;
 using reference::naive;
-
-namespace {
-
-errc code_of(const std::function<void()>& f) {
-    try {
-        f();
-    } catch (const error& e) {
-        return e.code();
-    }
-    FAIL("nothing was thrown");
-    return {};
-}
-
-}  // namespace
 
 TEST_CASE("a malformed batch is refused", "[model]") {
     const model<naive> m = load_model<naive>(open_model(tiny_model{}).file());

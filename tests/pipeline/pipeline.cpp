@@ -10,12 +10,14 @@
 #include <skald/kv/any.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/model/load.hpp>
-#include <skald/sampling/sampling.hpp>
 #include <skald/pipeline/pipeline.hpp>
+#include <skald/sampling/sampling.hpp>
 
 #include "support/catch.hpp"
+#include "support/code_of.hpp"
 
 using namespace skald;
+using test::code_of;
 
 namespace {
 
@@ -34,16 +36,6 @@ std::vector<token_id> ids(const std::vector<generated_token>& tokens) {
     std::vector<token_id> out;
     for (const generated_token& t : tokens) out.push_back(t.token);
     return out;
-}
-
-errc code_of(const std::function<void()>& f) {
-    try {
-        f();
-    } catch (const error& e) {
-        return e.code();
-    }
-    FAIL("nothing was thrown");
-    return {};
 }
 
 bool is_whole_utf8(std::string_view s) {
