@@ -54,6 +54,8 @@ template <class... Parts>
 class chain {
     static_assert((chain_part<Parts> && ...),
                   "a part of a sampling chain must be callable with (candidates&) or (candidates&, const context&)");
+    static_assert(((!chain_part<Parts> || processor<Parts> || selector<Parts>) && ...),
+                  "a part of a sampling chain must return nothing, or as its selector a token_id");
     static_assert(detail::selectors_only_last<Parts...>(), "a selector (a part that returns a token_id) must be the last of its chain");
 
 public:

@@ -2,6 +2,18 @@
 #pragma once
 // The two roles in a sampling chain. A processor changes or removes candidates; a selector, at the end, chooses one. Both are
 // anything callable: an aggregate of this folder, a lambda, a grammar.
+//
+//     chain{repetition_penalty{1.1f},
+//           [](candidates& c) { c.keep_if([](const candidate& k) { return k.token != 13; }); },
+//           min_p{0.05f}, temperature{0.8f}}
+//
+// Parts run in the order in which they stand, each on what the one before left:
+// - Penalties and biases belong in front: they look at logits, and temperature changes those. repetition_penalty treats positive
+//   and negative logits differently, so after a temperature it means something else.
+// - A truncation (top_k, top_p, min_p) takes probabilities among the candidates that are left: top_p keeps fewer tokens
+//   after top_k than before it. top_k early makes what follows cheap.
+// - A temperature in front of top_p or min_p changes what they keep; behind them it does not. llama.cpp puts it last.
+// - temperature{0} leaves one candidate wherever it stands.
 #include <concepts>
 #include <cstdint>
 #include <span>
@@ -38,8 +50,10 @@ concept selector = chain_part<T> && requires(T& part, candidates& c, const conte
     { call_part(part, c, x) } -> std::same_as<token_id>;
 };
 
-/// Every other part: changes logits or removes candidates.
+/// A part that returns nothing: it changes logits or removes candidates.
 template <class T>
-concept processor = chain_part<T> && !selector<T>;
+concept processor = chain_part<T> && requires(T& part, candidates& c, const context& x) {
+    { call_part(part, c, x) } -> std::same_as<void>;
+};
 
 }  // namespace skald::sampling
