@@ -114,7 +114,7 @@ public:
         else if (tokens_.size() >= request_.max_tokens || cached_.size() + 1 > limit_)
             finish_ = finish_reason::length;
         if (finish_ != finish_reason::none) {
-            stops_.push(decoder_.flush(), shown);
+            if (finish_ != finish_reason::length) stops_.push(decoder_.flush(), shown);  // else the code point was only cut off
             stops_.flush(shown);
         }
         piece += shown;
