@@ -150,7 +150,7 @@ demo() {
     build release skald_tool -DSKALD_BUILD_TESTS=OFF -DSKALD_BUILD_BENCH=OFF
     model=$(choose_model)
     echo
-    build/release/bin/skald run "$model" -p "Why is the sky blue?" -n 128
+    build/release/bin/skald run "$model" -p "Why is the sky blue?" -n 128 --temp 0
     echo
     echo "To talk with it:  build/release/bin/skald chat $model"
 }
