@@ -137,6 +137,38 @@ TEST_CASE("31: a missing tensor and one too many are refused by name", "[model][
     }
 }
 
+TEST_CASE("32: experts that cannot be, and those not computed yet, are refused", "[model][malformed]") {
+    const auto with_experts = [](std::uint32_t count, std::uint32_t used) {
+        test::tiny_model m;
+        m.replace = [=](gguf_writer& w, std::string_view name) {
+            if (name == "llama.block_count") w.key("llama.expert_count", count).key("llama.expert_used_count", used);
+            return false;
+        };
+        return m;
+    };
+    CHECK(says(refusal(with_experts(4, 5)), {"4 experts", "uses 5"}));
+    CHECK(says(refusal(with_experts(4, 0)), {"4 experts", "uses 0"}));
+    CHECK(says(refusal(with_experts(4, 2), errc::unsupported), {"4 experts"}));
+    const test::open_model dense(with_experts(0, 0));
+    CHECK_NOTHROW(read_source(dense.file()));
+}
+
+TEST_CASE("33: a window that cannot be, and one not computed yet, are refused", "[model][malformed]") {
+    const auto with_window = [](auto window) {
+        test::tiny_model m;
+        m.replace = [=](gguf_writer& w, std::string_view name) {
+            if (name == "llama.block_count") w.key("llama.attention.sliding_window", window);
+            return false;
+        };
+        return m;
+    };
+    CHECK(says(refusal(with_window(std::uint32_t{0})), {"window", "0"}));
+    CHECK(says(refusal(with_window(std::int32_t{-5})), {"window", "-5"}));
+    CHECK(says(refusal(with_window(std::uint32_t{256}), errc::unsupported), {"window of 256"}));
+    const test::open_model wide(with_window(std::uint32_t{512}));
+    CHECK_NOTHROW(read_source(wide.file()));
+}
+
 TEST_CASE("34: vocabulary, embedding rows and architecture must agree", "[model][malformed]") {
     test::tiny_model told;
     told.replace = [](gguf_writer& w, std::string_view name) {

@@ -63,6 +63,21 @@ inline rope_config gguf_rope(const gguf_keys& keys, std::size_t head_dim, std::s
     return rope;
 }
 
+/// Refuses what changes the graph and is not in it: experts, and windows narrower than the context.
+inline void refuse_unknown_parts(const gguf_keys& keys, std::size_t context, std::string_view file) {
+    if (const auto experts = keys.get<std::int64_t>("expert_count"); experts && *experts != 0) {
+        const std::int64_t used = keys.get<std::int64_t>("expert_used_count").value_or(0);
+        if (*experts < 0 || used <= 0 || used > *experts)
+            fail(errc::bad_file, file, "the model has ", *experts, " experts and uses ", used, "; it must use from 1 to all of them");
+        fail(errc::unsupported, file, "the model is a mixture of ", *experts, " experts, which this version cannot compute");
+    }
+    if (const auto window = keys.get<std::int64_t>("attention.sliding_window")) {
+        if (*window <= 0) fail(errc::bad_file, file, "the attention window is ", *window, " tokens; it must be positive");
+        if (static_cast<std::uint64_t>(*window) < context)
+            fail(errc::unsupported, file, "the model attends through a window of ", *window, " tokens, which this version cannot compute");
+    }
+}
+
 inline model_config gguf_config(const io::gguf_file& file, const architecture& arch) {
     const gguf_keys keys(file.meta(), arch.name);
     model_config c;
@@ -95,6 +110,7 @@ inline model_config gguf_config(const io::gguf_file& file, const architecture& a
         fail(errc::bad_file, file.name(), "key '", arch.name, ".block_count' is ", c.layers, "; the file has ", file.tensors().size(),
              " tensors in all");
     validate(c, file.name());
+    refuse_unknown_parts(keys, c.context, file.name());
     const std::size_t value_length = keys.get<std::size_t>("attention.value_length").value_or(c.head_dim);
     if (value_length != c.head_dim)
         fail(errc::unsupported, file.name(), "values of ", value_length, " and keys of ", c.head_dim,
