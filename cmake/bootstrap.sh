@@ -6,12 +6,13 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'END'
-usage: sh cmake/bootstrap.sh demo | test
+usage: sh cmake/bootstrap.sh demo | test [OPTION...]
 
   demo    builds the program skald, fetches a small model and answers a question with it
           SKALD_MODEL=FILE      uses this GGUF model instead
           XDG_CACHE_HOME=DIR    keeps the model in DIR/skald (default: ~/.cache/skald)
   test    checks the formatting, builds the preset dev and runs its tests
+          OPTION                for CMake, such as -DSKALD_WERROR=ON
 
 Both install what is missing with apt on Debian and Ubuntu, and say what is missing elsewhere.
 END
@@ -169,13 +170,16 @@ run_tests() {
     install_packages $build_packages catch2
     need_cmake
     check_format
-    build dev all
+    build dev all "$@"
     ctest --preset dev --parallel "$(jobs)"
 }
 
 case "${1:-help}" in
     demo) demo ;;
-    test) run_tests ;;
+    test)
+        shift
+        run_tests "$@"
+        ;;
     help | -h | --help) usage ;;
     *)
         usage >&2
