@@ -12,7 +12,14 @@ namespace {
 
 const dtype types[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1};
 
-float plain_fma(float a, float b, float c) { return kernels::fma(a, b, c); }
+/// As simd's fma: fused where the target fuses.
+float plain_fma(float a, float b, float c) {
+#if defined(__FMA__)
+    return std::fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
 
 /// The int8 encoding of 32 activations.
 struct plain_block {

@@ -8,6 +8,8 @@
 #include <limits>
 #include <span>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/activations.hpp>
@@ -17,20 +19,15 @@
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// a · b + c, as simd's fma does.
-SKALD_INLINE float fma(float a, float b, float c) noexcept {
-#if defined(__FMA__)
-    return __builtin_fmaf(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-
 /// The rows [first, first + rows) of segment `segment`, for one kv head: runs the fold over all tiles they see.
 template <class Arch, class Variant, class... Runs>
 class attention_task {
     using V = simd<Arch>;
     static constexpr std::size_t tile_size = attention::tile_size;
+
+    // Queries folded together, and vectors of the head that each gathers at once: accumulators that fit the registers.
+    static constexpr std::size_t most_queries = V::parts == 1 ? 4 : 2;
+    static constexpr std::size_t most_vectors = V::parts == 1 ? 4 : V::parts == 2 ? 2 : 1;
 
 public:
     attention_task(const attention_shape& shape, const Variant& variant, const std::tuple<Runs...>& runs, float* scratch) noexcept
@@ -72,12 +69,7 @@ public:
                 merged = true;
             }
             decode_tile(std::max(t, begin), std::min<position>(t + step, last + 1), t);
-            for (std::size_t i = 0; i < rows; ++i) {
-                const position at = p + static_cast<position>(i);
-                const position from = std::max(variant_.begin(at), t) - t, to = std::min(at + 1, t + step) - t;
-                if (from >= to) continue;
-                for (std::size_t g = 0; g < group_; ++g) fold(i * group_ + g, static_cast<std::size_t>(from), static_cast<std::size_t>(to));
-            }
+            fold_tile(t);
         }
         if (merged) merge();
         store(merged ? total_ : now_, row, out, out_stride);
@@ -148,61 +140,118 @@ private:
         std::apply([&](const auto&... run) { (read(run), ...); }, runs_);
     }
 
-    /// One query over positions [from, to) of the decoded tile.
+    /// All queries over the decoded tile at `origin`. Those that see the same part of it go together.
+    void fold_tile(position origin) noexcept {
+        const auto visible = [&](std::size_t row) {
+            const position at = first_position_ + static_cast<position>(row);
+            const position from = std::max(variant_.begin(at), origin), to = std::min(at + 1, origin + static_cast<position>(tile_size));
+            return std::pair(static_cast<std::size_t>(from - origin), static_cast<std::size_t>(std::max(from, to) - origin));
+        };
+        for (std::size_t i = 0, end; i < rows_; i = end) {
+            const auto [from, to] = visible(i);
+            for (end = i + 1; end < rows_ && visible(end) == std::pair(from, to);) ++end;
+            if (from == to) continue;
+            std::size_t query = i * group_, left = (end - i) * group_;
+            for (; left >= most_queries; query += most_queries, left -= most_queries) fold<most_queries>(query, from, to);
+            if constexpr (most_queries == 4) {
+                if (left == 3) fold<3>(query, from, to);
+                if (left == 2) fold<2>(query, from, to);
+            }
+            if (left == 1) fold<1>(query, from, to);
+        }
+    }
+
+    /// Q queries over positions [from, to) of the decoded tile.
+    template <std::size_t Q>
     void fold(std::size_t query, std::size_t from, std::size_t to) noexcept {
-        const V nothing = V::broadcast(-std::numeric_limits<float>::infinity());
-        alignas(64) float weight[tile_size];
-        const float* q = queries_ + query * width_;
+        constexpr float infinity = std::numeric_limits<float>::infinity();
+        const V nothing = V::broadcast(-infinity);
         const std::size_t first = from / lanes * lanes;
-        V most = nothing;
-        for (std::size_t j = first; j < to; j += lanes) {
-            V s = variant_.score(scores(q, j));
-            if (to - j < lanes) s = choose_first(to - j, s, nothing);
-            if (j < from) s = choose_first(from - j, nothing, s);
-            most = max(most, s);
-            s.store(weight + j);
+        alignas(64) float weight[Q][tile_size];
+        float most[Q];
+        for (std::size_t q = 0; q < Q; ++q) {
+            V greatest = nothing;
+            for (std::size_t j = first; j < to; j += lanes) {
+                V s = variant_.score(scores(queries_ + (query + q) * width_, j));
+                if (to - j < lanes) s = choose_first(to - j, s, nothing);
+                if (j < from) s = choose_first(from - j, nothing, s);
+                greatest = max(greatest, s);
+                s.store(weight[q] + j);
+            }
+            most[q] = reduce_max(greatest);
         }
-        const float before = now_.most[query], now = std::max(before, reduce_max(most));
-        if (now == -std::numeric_limits<float>::infinity()) return;
-        const V shift = V::broadcast(now), rescale = exp(V::broadcast(before) - shift);
-        V sum = V::zero();
-        for (std::size_t j = first; j < to; j += lanes) {
-            const V w = exp(V::load(weight + j) - shift);
-            sum = sum + w;
-            w.store(weight + j);
+        V rescale[Q];
+        for (std::size_t q = 0; q < Q; ++q) {
+            const float before = now_.most[query + q], now = std::max(before, most[q]);
+            const V shift = V::broadcast(now == -infinity ? 0.0f : now);  // weights are zero then, not NaN
+            rescale[q] = exp(V::broadcast(before) - shift);
+            V sum = V::zero();
+            for (std::size_t j = first; j < to; j += lanes) {
+                const V w = exp(V::load(weight[q] + j) - shift);
+                sum = sum + w;
+                w.store(weight[q] + j);
+            }
+            now_.most[query + q] = now;
+            fma(V::broadcast(now_.sum[query + q]), rescale[q], V::broadcast(reduce_add(sum))).store_first(now_.sum + query + q, 1);
         }
-        float alpha[1];
-        rescale.store_first(alpha, 1);
-        now_.most[query] = now;
-        now_.sum[query] = kernels::fma(now_.sum[query], alpha[0], reduce_add(sum));
-        float* acc = now_.acc + query * width_;
         std::size_t d = 0;
-        for (; d + 4 * lanes <= width_; d += 4 * lanes) gather<4>(weight, from, to, rescale, values_ + d, acc + d);
-        for (; d < width_; d += lanes) gather<1>(weight, from, to, rescale, values_ + d, acc + d);
+        for (; d + most_vectors * lanes <= width_; d += most_vectors * lanes) gather<Q, most_vectors>(weight, from, to, rescale, query, d);
+        for (; d < width_; d += lanes) gather<Q, 1>(weight, from, to, rescale, query, d);
     }
 
     /// q · k of 16 keys.
-    V scores(const float* q, std::size_t j) const noexcept {
+    SKALD_INLINE V scores(const float* q, std::size_t j) const noexcept {
+        switch (width_) {
+            case 4 * lanes: return scores<4>(q, j);
+            case 8 * lanes: return scores<8>(q, j);
+            default: return scores<0>(q, j);
+        }
+    }
+    /// The same for heads of N vectors; 0: of any width.
+    template <std::size_t N>
+    SKALD_INLINE V scores(const float* q, std::size_t j) const noexcept {
         V part[lanes];
+        const std::size_t width = N == 0 ? width_ : N * lanes;
+        const float* k = keys_ + j * width;
+#pragma GCC unroll 16
         for (std::size_t i = 0; i < lanes; ++i) {
-            const float* k = keys_ + (j + i) * width_;
-            V sum = V::load(q) * V::load(k);
-            for (std::size_t d = lanes; d < width_; d += lanes) sum = fma(V::load(q + d), V::load(k + d), sum);
-            part[i] = sum;
+            part[i] = V::load(q) * V::load(k + i * width);
+            if constexpr (N != 0) {
+#pragma GCC unroll 8
+                for (std::size_t n = 1; n < N; ++n) part[i] = fma(V::load(q + n * lanes), V::load(k + i * width + n * lanes), part[i]);
+            } else {
+                for (std::size_t d = lanes; d < width; d += lanes) part[i] = fma(V::load(q + d), V::load(k + i * width + d), part[i]);
+            }
         }
         return sum_rows(part);
     }
 
-    /// acc = acc · rescale + Σ weight · value, position after position. // N vectors of the head
-    template <std::size_t N>
-    void gather(const float* weight, std::size_t from, std::size_t to, V rescale, const float* values, float* acc) const noexcept {
-        V a[N];
-        for (std::size_t n = 0; n < N; ++n) a[n] = V::load(acc + n * lanes) * rescale;
+    /// acc = acc · rescale + Σ weight · value, position after position, for N vectors of the head from d.
+    template <std::size_t Q, std::size_t N>
+    SKALD_INLINE void gather(const float (&weight)[Q][tile_size], std::size_t from, std::size_t to, const V (&rescale)[Q],
+                             std::size_t query, std::size_t d) noexcept {
+        V a[Q][N];
+        float* acc = now_.acc + query * width_ + d;
+#pragma GCC unroll 4
+        for (std::size_t q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+            for (std::size_t n = 0; n < N; ++n) a[q][n] = V::load(acc + q * width_ + n * lanes) * rescale[q];
+        const float* values = values_ + d;
         for (std::size_t j = from; j < to; ++j) {
-            const V w = V::broadcast(weight[j]);
-            for (std::size_t n = 0; n < N; ++n) a[n] = fma(w, V::load(values + j * width_ + n * lanes), a[n]);
+            V v[N];
+#pragma GCC unroll 4
+            for (std::size_t n = 0; n < N; ++n) v[n] = V::load(values + j * width_ + n * lanes);
+#pragma GCC unroll 4
+            for (std::size_t q = 0; q < Q; ++q) {
+                const V w = V::broadcast(weight[q][j]);
+#pragma GCC unroll 4
+                for (std::size_t n = 0; n < N; ++n) a[q][n] = fma(w, v[n], a[q][n]);
+            }
         }
-        for (std::size_t n = 0; n < N; ++n) a[n].store(acc + n * lanes);
+#pragma GCC unroll 4
+        for (std::size_t q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+            for (std::size_t n = 0; n < N; ++n) a[q][n].store(acc + q * width_ + n * lanes);
     }
 
     void store(const state& s, std::size_t row, float* out, std::size_t stride) const noexcept {

@@ -227,6 +227,9 @@ public:
         return out;
     }
 
+    SKALD_INLINE reg& part(std::size_t i) noexcept { return r_[i]; }
+    SKALD_INLINE const reg& part(std::size_t i) const noexcept { return r_[i]; }
+
 private:
     template <class F>
     SKALD_INLINE static simd_int make(F f) noexcept {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+// Matrix products of the cpu backend: Gop/s (a multiplication and an addition are two) beside the machine's own limit for the
+// instruction they run on, measured in the same run. Rows: how many activations; 1 is decoding, and is bound by memory, so
+// that GB/s of weights says more. Each case is checked against sums in double before it is timed.
+//   bench_matmul --benchmark_filter='q8_0/.*/threads:1'
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/core/thread_pool.hpp>
+
+namespace {
+
+using namespace skald;
+using arch = default_arch;
+
+/// Runs of a loop in 2 ms pieces, the best of twenty: operations a second.
+template <class F>
+double best_rate(double operations, F&& loop) {
+    double best = 0;
+    for (int piece = 0; piece < 20; ++piece) {
+        const auto start = std::chrono::steady_clock::now();
+        loop();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        best = std::max(best, operations / took.count());
+    }
+    return best;
+}
+
+/// Makes the compiler believe that the vector has changed.
+template <class T>
+SKALD_INLINE void touch(T& v) {
+#pragma GCC unroll 4
+    for (std::size_t p = 0; p < T::parts; ++p) asm volatile("" : "+v"(v.part(p)));
+}
+
+/// What one thread can do with operands in registers: `step(acc, x)` on twelve registers of independent chains.
+template <class T, class Step>
+double register_peak(double operations, T x, Step step) {
+    constexpr std::size_t steps = 200000, chains = 12 / T::parts;
+    return best_rate(operations * static_cast<double>(chains * steps), [&] {
+        [&]<std::size_t... C>(std::index_sequence<C...>) {
+            T acc[chains], y = x;
+            ((acc[C] = x, touch(acc[C])), ...);  // else all chains are seen to be the same one
+            for (std::size_t i = 0; i < steps; ++i) {
+                touch(y);  // else what depends on it alone is hoisted
+                ((acc[C] = step(acc[C], y)), ...);
+            }
+            ((touch(acc[C])), ...);
+        }(std::make_index_sequence<chains>());
+    });
+}
+
+double int8_peak() {
+    using I = kernels::simd_int<arch>;
+    return register_peak(2.0 * 64, I::broadcast(0x01010101), [](I a, I x) { return dot(a, x, x); });
+}
+
+double fma_peak() {
+    using V = kernels::simd<arch>;
+    return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
+}
+
+/// Random bytes as a matrix of the format; scales and floats are kept finite and small.
+std::vector<std::byte> random_matrix(dtype type, std::size_t rows, std::size_t cols) {
+    std::mt19937 random(1);
+    std::vector<std::byte> bytes(rows * row_bytes(type, cols));
+    for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+    const std::size_t block = info(type).block_bytes;
+    for (std::size_t i = 0; i < bytes.size(); i += block) switch (type) {
+            case dtype::f32: bytes[i + 3] = std::byte{0x3c}; break;
+            case dtype::f16:
+            case dtype::bf16: bytes[i + 1] = std::byte{0x3c}; break;
+            case dtype::q4_1: bytes[i + 3] = std::byte{0x2c}; [[fallthrough]];
+            default: bytes[i + 1] = std::byte{0x2c};
+        }
+    return bytes;
+}
+
+void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, std::size_t rows, std::size_t threads) {
+    thread_pool pool(threads);
+    const cpu<> backend({.pool = &pool});
+    const std::vector<std::byte> bytes = random_matrix(type, n, k);
+    const weight_view file{"bench", type, n, k, bytes.data()};
+    // Enough copies that weights come from memory, as they do when a model decodes.
+    std::vector<cpu<>::matrix> weights;
+    do weights.push_back(backend.pack(file));
+    while (rows == 1 && weights.size() * weights[0].bytes() < std::size_t{256} << 20);
+    auto in = backend.make_activations(rows, k);
+    in.resize(rows, k);
+    std::mt19937 random(2);
+    for (std::size_t i = 0; i < rows * k; ++i) in.values().data()[i] = std::normal_distribution<float>()(random);
+    std::vector<float> out(rows * n);
+    std::size_t next = 0;
+    const auto run = [&] {
+        const matmul_job<cpu<>::matrix> job{&weights[next++ % weights.size()], nullptr, {out.data(), {rows, n}}, false};
+        backend.matmul(in, std::span(&job, 1));
+    };
+    run();
+
+    std::vector<float> row(k);
+    for (std::size_t i = 0; i < n; i += n / 7) {
+        format::decode_row(file, i, row.data());
+        for (std::size_t r = 0; r < rows; r += rows / 3 + 1) {
+            double sum = 0, norm = 0;
+            for (std::size_t j = 0; j < k; ++j) {
+                sum += static_cast<double>(in.row(r)[j]) * row[j];
+                norm += row[j] * row[j];
+            }
+            // Activations are rounded to 8 bits at the coarsest, with a greatest value about 4; errors add up like a random walk.
+            if (!(std::fabs(out[r * n + i] - sum) <= 0.1 * std::sqrt(norm))) return state.SkipWithError("the product is wrong");
+        }
+    }
+
+    double best = 1e9;
+    for (auto _ : state) {
+        const auto start = std::chrono::steady_clock::now();
+        run();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        best = std::min(best, took.count());
+        state.SetIterationTime(took.count());
+    }
+    const bool integers = info(type).block_size == 32;
+    static const double peaks[] = {fma_peak(), int8_peak()};
+    const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
+    state.counters["Gop/s"] = rate / 1e9;
+    state.counters["peak_%"] = 100 * rate / (peaks[integers] * static_cast<double>(threads));
+    state.counters["GB/s"] = static_cast<double>(weights[0].bytes()) / best / 1e9;
+    state.counters["peak_Gop/s"] = peaks[integers] / 1e9;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const struct {
+        std::size_t n, k;
+    } shapes[] = {{576, 576}, {1536, 576}, {576, 1536}, {4096, 4096}};
+    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::f16, dtype::bf16, dtype::f32})
+        for (const auto [n, k] : shapes)
+            for (const std::size_t rows : {std::size_t{1}, std::size_t{4}, std::size_t{128}, std::size_t{512}})
+                for (const std::size_t threads : {std::size_t{1}, std::size_t{2}})
+                    benchmark::RegisterBenchmark(concat(to_string(type), "/", n, "x", k, "/rows:", rows, "/threads:", threads).c_str(),
+                                                 [=](benchmark::State& s) { product(s, type, n, k, rows, threads); })
+                        ->UseManualTime()
+                        ->MinTime(0.1);
+    benchmark::Initialize(&argc, argv);
+    benchmark::RunSpecifiedBenchmarks();
+}
