@@ -176,7 +176,7 @@ TEST_CASE("every truncated form of a vocabulary's arrays is refused or read, nev
     }
 }
 
-TEST_CASE("a file with some bytes changed is refused with an error, or gives a tokenizer that works") {
+TEST_CASE("a file with up to four bytes changed is refused with an error, or gives a tokenizer that works") {
     std::ifstream in(tokenizer_data("bpe.gguf"), std::ios::binary);
     const std::string whole{std::istreambuf_iterator<char>(in), {}};
     REQUIRE(whole.size() > 10000);
@@ -186,7 +186,7 @@ TEST_CASE("a file with some bytes changed is refused with an error, or gives a t
     int read = 0, refused = 0;
     for (int round = 0; round < 400; ++round) {
         std::string bytes = whole;
-        for (unsigned flips = random() % 4 + 1; flips > 0; --flips) bytes[random() % bytes.size()] = static_cast<char>(random());
+        for (unsigned flips = random() % 5; flips > 0; --flips) bytes[random() % bytes.size()] = static_cast<char>(random());
         try {
             const auto file = io::gguf_file::from_bytes(std::as_bytes(std::span(bytes)), "changed.gguf");
             const text::tokenizer t = text::tokenizer::from_gguf(file.meta(), file.name());

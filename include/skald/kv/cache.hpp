@@ -37,6 +37,7 @@ struct cache_shape {
 /// A sequence of one cache; invalid after close().
 struct sequence_id {
     std::uint32_t index = 0;
+    friend bool operator==(sequence_id, sequence_id) = default;
     friend auto operator<=>(sequence_id, sequence_id) = default;
 };
 
