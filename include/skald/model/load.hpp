@@ -64,8 +64,9 @@ model<Backend> load_model(const std::filesystem::path& path, const load_options&
     return load_model<Backend>(io::gguf_file::open(path, {.copy = options.copy}), options);
 }
 
-/// Bytes a model and one pipeline on it take from their memory resource. What grows with the text itself (token histories,
-/// strings) is the host's heap: some bytes a token.
+/// Bytes a model and one pipeline on it take from their memory resource. Not in it, since it comes from the host's heap: token
+/// histories and text (some bytes a token), and what a sampling chain needs for its candidates (12 bytes a token of the
+/// vocabulary; none when it is greedy).
 struct memory_plan {
     std::size_t weights = 0;
     std::size_t tokenizer = 0;
