@@ -15,8 +15,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// What one thread keeps while it attends: a decoded tile of keys and values, and the queries of a task with their state.
 class attention_scratch {
 public:
-    /// Rows of a task: as many as give some thirty queries, so that decoding a tile costs little beside using it.
-    static std::size_t rows_of(const attention_shape& s) noexcept { return std::max<std::size_t>(1, 32 * s.kv_heads / s.heads); }
+    /// Rows of a task: as many as give some sixty queries, so that decoding a tile costs a twentieth of using it.
+    static std::size_t rows_of(const attention_shape& s) noexcept { return std::max<std::size_t>(1, 64 * s.kv_heads / s.heads); }
     static std::size_t queries_of(const attention_shape& s) noexcept { return rows_of(s) * (s.heads / s.kv_heads); }
     static std::size_t width_of(const attention_shape& s) noexcept { return round_up(s.head_dim, lanes); }
     static std::size_t floats_of(const attention_shape& s) noexcept {

@@ -137,7 +137,7 @@ struct registers<16> {
 #endif
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
-#if defined(__AVX512BF16__) && defined(__AVX512VL__)
+#if defined(SKALD_ISA_HAS_BF16)
         return _mm_dpbf16_ps(acc, (__m128bh)a, (__m128bh)b);
 #else
         return static_cast<void>(a), static_cast<void>(b), acc;

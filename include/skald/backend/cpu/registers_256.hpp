@@ -100,7 +100,7 @@ struct registers<32> {
 #endif
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
-#if defined(__AVX512BF16__) && defined(__AVX512VL__)
+#if defined(SKALD_ISA_HAS_BF16)
         return _mm256_dpbf16_ps(acc, (__m256bh)a, (__m256bh)b);
 #else
         return static_cast<void>(a), static_cast<void>(b), acc;

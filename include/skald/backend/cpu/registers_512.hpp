@@ -82,7 +82,7 @@ struct registers<64> {
 #endif
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
-#if defined(__AVX512BF16__)
+#if defined(SKALD_ISA_HAS_BF16)
         return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
 #else
         return static_cast<void>(a), static_cast<void>(b), acc;
