@@ -10,7 +10,6 @@
 #include <random>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -18,57 +17,11 @@
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
 
+#include "peak.hpp"
+
 namespace {
 
 using namespace skald;
-using arch = default_arch;
-
-/// Runs of a loop in 2 ms pieces, the best of twenty: operations a second.
-template <class F>
-double best_rate(double operations, F&& loop) {
-    double best = 0;
-    for (int piece = 0; piece < 20; ++piece) {
-        const auto start = std::chrono::steady_clock::now();
-        loop();
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-        best = std::max(best, operations / took.count());
-    }
-    return best;
-}
-
-/// Makes the compiler believe that the vector has changed.
-template <class T>
-SKALD_INLINE void touch(T& v) {
-#pragma GCC unroll 4
-    for (std::size_t p = 0; p < T::parts; ++p) asm volatile("" : "+v"(v.part(p)));
-}
-
-/// What one thread can do with operands in registers: `step(acc, x)` on twelve registers of independent chains.
-template <class T, class Step>
-double register_peak(double operations, T x, Step step) {
-    constexpr std::size_t steps = 200000, chains = 12 / T::parts;
-    return best_rate(operations * static_cast<double>(chains * steps), [&] {
-        [&]<std::size_t... C>(std::index_sequence<C...>) {
-            T acc[chains], y = x;
-            ((acc[C] = x, touch(acc[C])), ...);  // else all chains are seen to be the same one
-            for (std::size_t i = 0; i < steps; ++i) {
-                touch(y);  // else what depends on it alone is hoisted
-                ((acc[C] = step(acc[C], y)), ...);
-            }
-            ((touch(acc[C])), ...);
-        }(std::make_index_sequence<chains>());
-    });
-}
-
-double int8_peak() {
-    using I = kernels::simd_int<arch>;
-    return register_peak(2.0 * 64, I::broadcast(0x01010101), [](I a, I x) { return dot(a, x, x); });
-}
-
-double fma_peak() {
-    using V = kernels::simd<arch>;
-    return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
-}
 
 /// Random bytes as a matrix of the format; scales and floats are kept finite and small.
 std::vector<std::byte> random_matrix(dtype type, std::size_t rows, std::size_t cols) {
@@ -130,7 +83,7 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
         state.SetIterationTime(took.count());
     }
     const bool integers = info(type).block_size == 32;
-    static const double peaks[] = {fma_peak(), int8_peak()};
+    static const double peaks[] = {bench::fma_peak(), bench::int8_peak()};
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
     state.counters["Gop/s"] = rate / 1e9;
     state.counters["peak_%"] = 100 * rate / (peaks[integers] * static_cast<double>(threads));

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// What one thread of this machine can do at most, measured: the roof that the benchmarks put their figures under.
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include <skald/backend/cpu/simd.hpp>
+
+namespace skald::bench {
+
+/// Runs of a loop in 2 ms pieces, the best of twenty: operations a second.
+template <class F>
+double best_rate(double operations, F&& loop) {
+    double best = 0;
+    for (int piece = 0; piece < 20; ++piece) {
+        const auto start = std::chrono::steady_clock::now();
+        loop();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        best = std::max(best, operations / took.count());
+    }
+    return best;
+}
+
+/// Makes the compiler believe that the vector has changed.
+template <class T>
+SKALD_INLINE void touch(T& v) {
+#pragma GCC unroll 4
+    for (std::size_t p = 0; p < T::parts; ++p) asm volatile("" : "+v"(v.part(p)));
+}
+
+/// What one thread can do with operands in registers: `step(acc, x)` on twelve registers of independent chains.
+template <class T, class Step>
+double register_peak(double operations, T x, Step step) {
+    constexpr std::size_t steps = 200000, chains = 12 / T::parts;
+    return best_rate(operations * static_cast<double>(chains * steps), [&] {
+        [&]<std::size_t... C>(std::index_sequence<C...>) {
+            T acc[chains], y = x;
+            ((acc[C] = x, touch(acc[C])), ...);  // else all chains are seen to be the same one
+            for (std::size_t i = 0; i < steps; ++i) {
+                touch(y);  // else what depends on it alone is hoisted
+                ((acc[C] = step(acc[C], y)), ...);
+            }
+            ((touch(acc[C])), ...);
+        }(std::make_index_sequence<chains>());
+    });
+}
+
+inline double int8_peak() {
+    using I = kernels::simd_int<default_arch>;
+    return register_peak(2.0 * 64, I::broadcast(0x01010101), [](I a, I x) { return dot(a, x, x); });
+}
+
+inline double fma_peak() {
+    using V = kernels::simd<default_arch>;
+    return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
+}
+
+}  // namespace skald::bench
