@@ -112,6 +112,7 @@ struct registers<32> {
     SKALD_INLINE static float greatest(floats f) noexcept { return registers<16>::greatest(_mm_max_ps(low(f), high(f))); }
     SKALD_INLINE static floats sums(const floats* v) noexcept {
         __m256 t[4];
+#pragma GCC unroll 4
         for (std::size_t i = 0; i < 4; ++i)
             t[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
         const __m256 a = _mm256_add_ps(_mm256_shuffle_ps(t[0], t[1], 0x44), _mm256_shuffle_ps(t[0], t[1], 0xee));

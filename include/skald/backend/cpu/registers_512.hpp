@@ -94,6 +94,7 @@ struct registers<64> {
     SKALD_INLINE static float greatest(floats f) noexcept { return registers<32>::greatest(_mm256_max_ps(low(f), high(f))); }
     SKALD_INLINE static floats sums(const floats* v) noexcept {
         __m512 t[4];
+#pragma GCC unroll 4
         for (std::size_t i = 0; i < 4; ++i)
             t[i] = quarters<0x88, 0xdd>(quarters<0x44, 0xee>(v[i], v[i + 4]), quarters<0x44, 0xee>(v[i + 8], v[i + 12]));
         const __m512 a = _mm512_add_ps(_mm512_shuffle_ps(t[0], t[1], 0x44), _mm512_shuffle_ps(t[0], t[1], 0xee));
