@@ -101,7 +101,7 @@ public:
         wanted_ = encodings;
         const unsigned missing = encodings & ~present_;
         if (missing == plain) return;
-        w.split(rows_, 1 + 8192 / cols_, [&](std::size_t begin, std::size_t end) {
+        w.split(rows_, 1 + 8192 / (cols_ + 1), [&](std::size_t begin, std::size_t end) {
             for (std::size_t r = begin; r < end; ++r) encode(r, missing);
         });
         present_ |= missing;

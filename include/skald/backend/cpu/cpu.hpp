@@ -3,6 +3,7 @@
 // The CPU backend: the op set of backend/ops.hpp with SIMD, on an executor's threads. Results do not depend on how many those
 // are, nor on which rows are computed together.
 #include <cstddef>
+#include <cstring>
 #include <memory_resource>
 #include <span>
 #include <tuple>
