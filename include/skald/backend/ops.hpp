@@ -93,7 +93,7 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
 /// | B::vector                                         | the float_vector that codecs are instantiated with                 |
 /// | B::matrix                                         | a packed weight: rows(), cols(), bytes(); move-only                |
 /// | B::activations                                    | rows for a product: resize(rows, cols), values() → matrix_view     |
-/// | b.executor_ref(), b.memory(), b.policy()          | what it was built from                                             |
+/// | b.memory(), b.policy()                            | what it was built from                                             |
 /// | b.packed_bytes(dtype, rows, cols)                 | the bytes pack() will take from the memory resource                |
 /// | b.pack(weight_view)                               | matrix; throws errc::unsupported for a dtype without a kernel      |
 /// | b.activations_bytes(rows, cols)                   | the bytes make_activations takes                                   |
