@@ -100,10 +100,11 @@ int main(int argc, char** argv) {
     for (const attention_shape& shape : shapes)
         for (const auto [rows, depth] : steps)
             for (const std::size_t threads : {std::size_t{1}, std::size_t{2}})
-                benchmark::RegisterBenchmark(concat("heads:", shape.heads, "/kv_heads:", shape.kv_heads, "/head_dim:", shape.head_dim,
-                                                    "/rows:", rows, "/depth:", depth, "/threads:", threads)
-                                                 .c_str(),
-                                             [=](benchmark::State& s) { attention_case(s, shape, rows, depth, threads); })
+                benchmark::RegisterBenchmark(
+                    concat("heads:", shape.heads, "/kv_heads:", shape.kv_heads, "/head_dim:", shape.head_dim, "/rows:", rows,
+                           "/depth:", depth, "/threads:", threads)
+                        .c_str(),
+                    [=, rows = rows, depth = depth](benchmark::State& s) { attention_case(s, shape, rows, depth, threads); })
                     ->UseManualTime()
                     ->MinTime(0.1);
     benchmark::Initialize(&argc, argv);

@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
             for (const std::size_t rows : {std::size_t{1}, std::size_t{4}, std::size_t{128}, std::size_t{512}})
                 for (const std::size_t threads : {std::size_t{1}, std::size_t{2}})
                     benchmark::RegisterBenchmark(concat(to_string(type), "/", n, "x", k, "/rows:", rows, "/threads:", threads).c_str(),
-                                                 [=](benchmark::State& s) { product(s, type, n, k, rows, threads); })
+                                                 [=, n = n, k = k](benchmark::State& s) { product(s, type, n, k, rows, threads); })
                         ->UseManualTime()
                         ->MinTime(0.1);
     benchmark::Initialize(&argc, argv);
