@@ -73,14 +73,7 @@ void attention_case(benchmark::State& state, const attention_shape& shape, std::
             if (!(std::fabs(out.row(row)[d] - want[d]) <= 1e-4)) return state.SkipWithError("attention is wrong");
     }
 
-    double best = 1e9;
-    for (auto _ : state) {
-        const auto start = std::chrono::steady_clock::now();
-        run();
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-        best = std::min(best, took.count());
-        state.SetIterationTime(took.count());
-    }
+    const double best = bench::best_seconds(state, run);
     static const double peak = bench::fma_peak();
     double positions = 0;
     for (std::size_t r = 0; r < rows; ++r) positions += static_cast<double>(depth - rows + r + 1);

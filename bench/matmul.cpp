@@ -74,14 +74,7 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
         }
     }
 
-    double best = 1e9;
-    for (auto _ : state) {
-        const auto start = std::chrono::steady_clock::now();
-        run();
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-        best = std::min(best, took.count());
-        state.SetIterationTime(took.count());
-    }
+    const double best = bench::best_seconds(state, run);
     const bool integers = info(type).block_size == 32;
     static const double peaks[] = {bench::fma_peak(), bench::int8_peak()};
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;

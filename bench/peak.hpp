@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <utility>
 
+#include <benchmark/benchmark.h>
+
 #include <skald/backend/cpu/simd.hpp>
 
 namespace skald::bench {
@@ -55,6 +57,20 @@ inline double int8_peak() {
 inline double fma_peak() {
     using V = kernels::simd<default_arch>;
     return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
+}
+
+/// Times every iteration of a benchmark by hand and gives the shortest, in seconds.
+template <class F>
+double best_seconds(benchmark::State& state, F&& run) {
+    double best = 1e9;
+    for (auto _ : state) {
+        const auto start = std::chrono::steady_clock::now();
+        run();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        best = std::min(best, took.count());
+        state.SetIterationTime(took.count());
+    }
+    return best;
 }
 
 }  // namespace skald::bench

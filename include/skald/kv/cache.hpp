@@ -139,6 +139,11 @@ public:
     std::size_t size() const noexcept { return states_.size(); }
     std::span<const sequence_state> states() const noexcept { return states_.span(); }
 
+    void commit(sequence_id s) {
+        sequence_state& state = at(s);
+        state.committed = state.length;
+    }
+
     void rollback(sequence_id s, checkpoint to) {
         sequence_state& state = at(s);
         if (to.length < state.committed || to.length > state.length)

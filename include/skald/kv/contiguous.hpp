@@ -85,10 +85,7 @@ public:
     checkpoint mark(sequence_id s) const { return {table_.at(s).length}; }
     void rollback(sequence_id s, checkpoint to) { table_.rollback(s, to); }
     void truncate(sequence_id s, position length) { table_.truncate(s, length); }
-    void commit(sequence_id s) {
-        detail::sequence_state& state = table_.at(s);
-        state.committed = state.length;
-    }
+    void commit(sequence_id s) { table_.commit(s); }
 
     /// Copies the committed tokens. Cost: as many bytes as they take.
     sequence_id fork(sequence_id s) {

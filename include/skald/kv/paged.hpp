@@ -106,10 +106,7 @@ public:
     }
     position length(sequence_id s) const { return table_.at(s).length; }
     checkpoint mark(sequence_id s) const { return {table_.at(s).length}; }
-    void commit(sequence_id s) {
-        detail::sequence_state& state = table_.at(s);
-        state.committed = state.length;
-    }
+    void commit(sequence_id s) { table_.commit(s); }
     void rollback(sequence_id s, checkpoint to) {
         const position before = table_.at(s).length;
         table_.rollback(s, to);
