@@ -32,16 +32,41 @@ enum class token_kind : std::uint8_t {
     byte = 6,
 };
 
+/// How a word becomes tokens.
+enum class model_kind : std::uint8_t {
+    bpe,         ///< merges by rank
+    spm,         ///< merges by the score of what they make (SentencePiece's BPE, as in GGUF files)
+    unigram,     ///< the division with the best sum of scores
+    word_piece,  ///< the longest token first
+    word_level,  ///< the word is a token, or unknown
+};
+
 /// Where a tokenizer is made from: plain views, needed during construction only.
 struct vocabulary_source {
     std::string_view place;                    ///< the file, for messages
-    std::span<const std::string_view> tokens;  ///< in the byte alphabet of GPT-2; control and user-defined tokens as they read
+    std::span<const std::string_view> tokens;  ///< at their ids, as files write them; an empty one is none
     std::span<const std::int32_t> kinds;       ///< numbers of token_kind; empty: all normal
-    std::span<const std::string_view> merges;  ///< "left right" in the byte alphabet, best first
-    std::string_view pre = "gpt-2";            ///< name of the pre-tokenizer
+    std::span<const std::uint8_t> in_model;    ///< 1: the model makes the token from text; empty: all but control and unknown ones
+    std::span<const float> scores;             ///< of each token, for spm and unigram
+    std::span<const std::string_view> merges;  ///< "left right", best first, for bpe
+    model_kind model = model_kind::bpe;
+    bool byte_level = true;              ///< tokens but control and user-defined ones are written in the byte alphabet of GPT-2
+    bool byte_fallback = false;          ///< what is no token becomes tokens <0x00> to <0xFF>
+    bool fuse_unknown = false;           ///< neighbours that are unknown become one unknown token
+    std::string_view continuing_prefix;  ///< written before tokens that do not start a word: ## of WordPiece
+    std::size_t longest_word = 100;      ///< code points up to which WordPiece looks at a word
+    std::string_view pre = "gpt-2";      ///< name of the pre-tokenizer
     token_id bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1;  ///< -1: none
     std::optional<bool> add_bos;                                    ///< without it, the pre-tokenizer's default
     bool add_eos = false;
+
+    /// Whether the model makes the token from text.
+    bool makes(std::size_t id) const noexcept {
+        if (tokens[id].empty()) return false;
+        if (!in_model.empty()) return in_model[id] != 0;
+        const auto kind = static_cast<token_kind>(kinds.empty() ? 1 : kinds[id]);
+        return kind != token_kind::control && kind != token_kind::unknown;
+    }
 };
 
 /// Token pieces in flat arrays. Move-only; const members may be called from several threads.
