@@ -125,6 +125,8 @@ int run_command_line(int argc, char** argv) {
     logits_command logits_options;
     tensor_command tensor_options;
     perplexity_command perplexity_options;
+    embed_command embed_options;
+    score_command score_options;
     bench_command bench_options;
 
     CLI::App* sub = command("run", "Answers one message, or continues a text", run_options, run);
@@ -181,6 +183,38 @@ int run_command_line(int argc, char** argv) {
         ->type_name("FILE");
     add_json(sub, perplexity_options.json);
 
+    sub = command("embed", "Turns texts into vectors: one a line, or JSON, or an array file", embed_options, embed);
+    add_model(sub, embed_options.model);
+    add_kv(sub, embed_options.kv, "contiguous:f32");
+    CLI::Option* embedded = sub->add_option("-p,--prompt", embed_options.texts, "a text (may be given several times)")
+                                ->allow_extra_args(false)
+                                ->type_name("TEXT");
+    sub->add_option("-f,--file", embed_options.file, "reads the texts from a file, one a line; '-' reads standard input")
+        ->type_name("FILE")
+        ->excludes(embedded);
+    sub->add_option_function<std::string>(
+           "--pooling",
+           [&](const std::string& word) {
+               const auto known = skald::pooling_of(word);
+               if (!known) throw CLI::ValidationError("--pooling", "'" + word + "' is none of mean, last and cls");
+               embed_options.pooling = *known;
+           },
+           "which tokens' states make the vector (default mean)")
+        ->type_name("mean|last|cls");
+    sub->add_flag("--raw", embed_options.raw, "do not scale vectors to length 1");
+    sub->add_option("--out", embed_options.out, "writes a .npy file: float32, (texts, width)")->type_name("FILE");
+    add_json(sub, embed_options.json);
+
+    sub = command("score", "Tells how probable continuations of a text are", score_options, score);
+    add_model(sub, score_options.model);
+    add_kv(sub, score_options.kv, "contiguous:f32");
+    sub->add_option("-p,--prompt", score_options.prompt, "the text before")->type_name("TEXT");
+    sub->add_option("-c,--continuation", score_options.continuations, "what may follow it (may be given several times)")
+        ->required()
+        ->allow_extra_args(false)
+        ->type_name("TEXT");
+    add_json(sub, score_options.json);
+
     sub = command("bench", "Measures prompt and decode speed, and the bandwidth used of that the machine has", bench_options, bench);
     add_path(sub, bench_options.model.path);
     add_compute(sub, bench_options.model);
@@ -199,6 +233,8 @@ int run_command_line(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         if (app.got_subcommand("run") && text->count() + file->count() == 0) throw CLI::RequiredError("--prompt or --file");
+        if (app.got_subcommand("embed") && embed_options.texts.empty() && embed_options.file.empty())
+            throw CLI::RequiredError("--prompt or --file");
     } catch (const CLI::Success& e) {
         return app.exit(e);
     } catch (const CLI::ParseError& e) {

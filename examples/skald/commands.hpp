@@ -9,6 +9,7 @@
 
 #include <skald/backend/ops.hpp>
 #include <skald/kv/spec.hpp>
+#include <skald/pipeline/pooling.hpp>
 
 namespace cli {
 
@@ -80,6 +81,23 @@ struct perplexity_command {
     bool json = false;
 };
 
+struct embed_command {
+    model_options model;
+    skald::kv::spec kv = exact_kv;
+    std::vector<std::string> texts;
+    std::string file, out;  // a text a line
+    skald::pooling pooling = skald::pooling::mean;
+    bool raw = false, json = false;
+};
+
+struct score_command {
+    model_options model;
+    skald::kv::spec kv = exact_kv;
+    std::string prompt;
+    std::vector<std::string> continuations;
+    bool json = false;
+};
+
 struct bench_command {
     model_options model;
     skald::kv::spec kv = default_kv;
@@ -97,6 +115,8 @@ void detokenize(const tokens_command&);
 void logits(const logits_command&);
 void tensor(const tensor_command&);
 void perplexity(const perplexity_command&);
+void embed(const embed_command&);
+void score(const score_command&);
 void bench(const bench_command&);
 
 /// Reads the command line and runs its command. Returns the exit status; failures of a command are thrown.

@@ -117,6 +117,16 @@ public:
                                         const std::string& system) override {
         return std::make_unique<pipeline_writer>(model_, spec, context, sampling, system);
     }
+    embed_function make_embedder(const skald::kv::spec& spec, std::size_t context) override {
+        const auto made = std::make_shared<skald::embedder<backend, cache_policy>>(model_, policy_for(spec, context, 1));
+        return [made](std::string_view text, const skald::embedding_options& o) { return made->embed(text, o); };
+    }
+    score_function make_scorer(const skald::kv::spec& spec, std::size_t context) override {
+        const auto made = std::make_shared<skald::scorer<backend, cache_policy>>(model_, policy_for(spec, context, 1));
+        return [made](std::string_view prompt, std::string_view continuation, const std::stop_token& stop) {
+            return made->score(prompt, continuation, stop);
+        };
+    }
 
 private:
     model load(const model_options& options, const std::stop_token& stop) {

@@ -9,13 +9,16 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <skald/core/executor.hpp>
 #include <skald/core/types.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/model/config.hpp>
 #include <skald/model/load.hpp>
+#include <skald/pipeline/embedder.hpp>
 #include <skald/pipeline/request.hpp>
+#include <skald/pipeline/scorer.hpp>
 #include <skald/text/tokenizer.hpp>
 
 #include "commands.hpp"
@@ -69,6 +72,11 @@ public:
     virtual void reset() = 0;
 };
 
+/// A text's vector, and the score of a continuation of a prompt. Copies share one cache.
+using embed_function = std::function<std::vector<float>(std::string_view text, const skald::embedding_options&)>;
+using score_function =
+    std::function<skald::continuation_score(std::string_view prompt, std::string_view continuation, const std::stop_token&)>;
+
 /// A model with its threads. Everything made from it must be gone before it.
 class engine {
 public:
@@ -83,6 +91,8 @@ public:
     virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
     virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, const sampling_options&,
                                                 const std::string& system) = 0;
+    virtual embed_function make_embedder(const skald::kv::spec&, std::size_t context) = 0;
+    virtual score_function make_scorer(const skald::kv::spec&, std::size_t context) = 0;
 };
 
 /// Loads a model, with a progress bar on a terminal.

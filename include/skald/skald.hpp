@@ -20,7 +20,9 @@
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>
+#include <skald/pipeline/embedder.hpp>
 #include <skald/pipeline/pipeline.hpp>
+#include <skald/pipeline/scorer.hpp>
 #include <skald/sampling/sampling.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>

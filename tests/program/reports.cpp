@@ -127,3 +127,32 @@ TEST_CASE("bench reports every test and number of threads") {
     }
     CHECK(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "0"}).status == 1);
 }
+
+TEST_CASE("embed gives the same vectors as lines, as JSON and as an array") {
+    const temporary_folder folder;
+    const std::string model = data_file("tiny-llama.gguf"), out = (folder.path() / "e.npy").string();
+    const json j = parsed(skald_program(folder, {"embed", model, "-p", "ab", "-p", "b c", "--pooling", "last", "--json"}));
+    REQUIRE(j.size() == 2);
+    const outcome lines = skald_program(folder, {"embed", model, "-p", "ab", "-p", "b c", "--pooling", "last"});
+    CHECK(std::count(lines.out.begin(), lines.out.end(), '\n') == 2);
+    CHECK(std::fabs(std::stod(lines.out) - j[0][0].get<double>()) < 1e-6);
+    REQUIRE(skald_program(folder, {"embed", model, "-f", "-", "--pooling", "last", "--out", out}, "ab\nb c\n").status == 0);
+    const npy array = read_npy(out);
+    REQUIRE(array.shape == std::vector<std::size_t>{2, j[0].size()});
+    for (std::size_t i = 0; i < array.values.size(); ++i) CHECK(array.values[i] == j[i / j[0].size()][i % j[0].size()].get<float>());
+    CHECK(skald_program(folder, {"embed", model}).status == 2);
+    CHECK(skald_program(folder, {"embed", model, "-p", "a", "--pooling", "most"}).status == 2);
+}
+
+TEST_CASE("score ranks continuations, and its parts add up") {
+    const temporary_folder folder;
+    const json j = parsed(skald_program(folder, {"score", data_file("tiny-llama.gguf"), "-p", "ab", "-c", " c", "-c", "ba ab", "--json"}));
+    REQUIRE(j.size() == 2);
+    for (const json& s : j) {
+        double sum = 0;
+        for (const json& l : s["logprobs"]) sum += l.get<double>();
+        CHECK(s["tokens"].size() == s["logprobs"].size());
+        CHECK(std::fabs(sum - s["logprob"].get<double>()) < 1e-9);
+        CHECK(sum < 0);
+    }
+}

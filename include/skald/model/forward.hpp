@@ -2,10 +2,13 @@
 #pragma once
 // The forward of every architecture, over a ragged batch, on any backend, with any cache: one function. What differs between
 // models is data (model/architecture.hpp).
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <span>
 #include <stop_token>
+#include <string_view>
+#include <utility>
 
 #include <skald/attention/layer.hpp>
 #include <skald/backend/ops.hpp>
@@ -17,6 +20,12 @@
 #include <skald/model/workspace.hpp>
 
 namespace skald {
+
+/// What a forward writes for the wanted rows; what has no rows is not computed.
+struct step_outputs {
+    matrix_view<float> logits{};  // (wanted, vocabulary)
+    matrix_view<float> hidden{};  // (wanted, hidden), after the last norm
+};
 
 namespace detail {
 
@@ -38,14 +47,14 @@ public:
           rows_(b.tokens.size()),
           x_(w.stream(rows_, config_.hidden)) {}
 
-    void run(matrix_view<float> logits) {
+    void run(const step_outputs& out) {
         embed();
         for (std::size_t i = 0; i < config_.layers; ++i) {
             if (stop_.stop_requested()) fail(errc::cancelled, "forward", "cancelled before layer ", i, " of ", config_.layers);
             attention(i);
             feed_forward(weights_.layers()[i]);
         }
-        head(logits);
+        head(out);
     }
 
 private:
@@ -120,14 +129,17 @@ private:
         backend_.matmul(inner, std::array{product(layer.down, x_, true)});
     }
 
-    void head(matrix_view<float> logits) {
+    void head(const step_outputs& out) {
         if (batch_.wanted.empty()) return;
         typename Backend::activations& in = w_.narrow();
         const matrix_view<float> rows = w_.wanted(batch_.wanted.size(), config_.hidden);
         backend_.copy_rows(x_, batch_.wanted, rows);
         in.resize(batch_.wanted.size(), config_.hidden);
         backend_.norm(rows, weights_.output_norm(), in);
-        backend_.matmul(in, std::array{job{&weights_.output(), nullptr, logits, false}});
+        const matrix_view<const float> states = std::as_const(in).values();
+        for (std::size_t r = 0; r < out.hidden.extent(0); ++r)
+            std::copy_n(states.row(r).data(), out.hidden.extent(1), out.hidden.row(r).data());
+        if (out.logits.extent(0) != 0) backend_.matmul(in, std::array{job{&weights_.output(), nullptr, out.logits, false}});
     }
 
     const Backend& backend_;
@@ -145,20 +157,24 @@ private:
 
 }  // namespace detail
 
-/// Runs the batch: appends its rows' keys and values to the cache as pending tokens (the caller commits them) and writes the
-/// wanted rows' logits. // logits: (wanted, vocabulary)
+/// Runs the batch: appends its rows' keys and values to the cache as pending tokens (the caller commits them) and writes what
+/// `out` has room for: each of its views has as many rows as the batch wants, or none.
 /// On an exception the cache is as before. Throws errc::invalid_argument for a malformed batch or one beyond the workspace's
 /// limits or the model's learned positions, errc::cache_full, and errc::cancelled within one layer of `stop` asking.
 template <class Backend, kv::kv_cache Cache>
-void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const batch& b, matrix_view<float> logits,
+void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const batch& b, const step_outputs& out,
              const std::stop_token& stop = {}) {
     validate(b, m.config().vocabulary);
     if (b.tokens.size() > w.limits().rows || b.wanted.size() > w.limits().wanted)
         fail(errc::invalid_argument, "batch", b.tokens.size(), " rows, ", b.wanted.size(), " of them wanted, in a workspace for ",
              w.limits().rows, " and ", w.limits().wanted);
-    if (!b.wanted.empty() && (logits.extent(0) < b.wanted.size() || logits.extent(1) != m.config().vocabulary))
-        fail(errc::invalid_argument, "logits", "room for ", logits.extent(0), " × ", logits.extent(1), " values; the step gives ",
-             b.wanted.size(), " × ", m.config().vocabulary);
+    const auto check = [&](std::string_view what, const matrix_view<float>& view, std::size_t cols) {
+        if (view.extent(0) != 0 && (view.extent(0) != b.wanted.size() || view.extent(1) != cols))
+            fail(errc::invalid_argument, what, "room for ", view.extent(0), " × ", view.extent(1), " values; the step gives ",
+                 b.wanted.size(), " × ", cols);
+    };
+    check("logits", out.logits, m.config().vocabulary);
+    check("hidden states", out.hidden, m.config().hidden);
     if (b.tokens.empty()) return;
     if (m.architecture().learned_positions)
         for (const kv::segment& s : b.segments)
@@ -169,11 +185,20 @@ void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const
 
     const std::span<const row_range> ranges = cache.plan(b.segments);
     try {
-        detail::step(m, w, cache, b, ranges, stop).run(logits.slice(0, b.wanted.size()));
+        detail::step(m, w, cache, b, ranges, stop).run(out);
     } catch (...) {
         for (std::size_t i = 0; i < b.segments.size(); ++i) cache.rollback(b.segments[i].sequence, {ranges[i].first_position});
         throw;
     }
+}
+
+/// The same for logits alone; there may be room for more rows than are wanted. // logits: (at least wanted, vocabulary)
+template <class Backend, kv::kv_cache Cache>
+void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const batch& b, matrix_view<float> logits,
+             const std::stop_token& stop = {}) {
+    if (logits.extent(0) < b.wanted.size())
+        fail(errc::invalid_argument, "logits", "room for ", logits.extent(0), " rows; the batch wants ", b.wanted.size());
+    forward(m, w, cache, b, step_outputs{.logits = logits.slice(0, b.wanted.size())}, stop);
 }
 
 }  // namespace skald

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
 #include <skald/sampling/detail/log_sum_exp.hpp>
 
@@ -16,6 +17,15 @@ struct choice {
     token_id token;
     float logprob;
 };
+
+/// The log-probability of a token. // logits: (vocabulary)
+/// Throws errc::invalid_argument for a token outside the vocabulary, for NaN and for logits that are all -inf.
+inline float logprob(std::span<const float> logits, token_id token) {
+    if (token < 0 || static_cast<std::size_t>(token) >= logits.size())
+        fail(errc::invalid_argument, "token", token, " is outside the vocabulary of ", logits.size());
+    const float max = detail::highest(logits);
+    return detail::logprob_of(logits[static_cast<std::size_t>(token)], max, detail::log_sum_exp(logits, max));
+}
 
 /// The `n` most probable tokens, best first, the lower token first among equals; all of them where `n` exceeds their number.
 /// Empty at no cost for n = 0. O(size + n log n). Throws errc::invalid_argument for NaN and for logits that are all -inf.

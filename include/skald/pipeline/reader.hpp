@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Reads a token sequence from its start and hands out what the model makes of its rows: what embeddings and scores are computed
+// from. Generates nothing and keeps nothing between texts.
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <numeric>
+#include <span>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include <skald/core/buffer.hpp>
+#include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/model/forward.hpp>
+#include <skald/model/model.hpp>
+#include <skald/model/workspace.hpp>
+
+namespace skald {
+
+/// How texts are read.
+struct reader_options {
+    std::size_t chunk = 512;  ///< tokens of a step
+    std::size_t wanted = 64;  ///< rows a step that logits are computed for: they take wanted · vocabulary floats
+};
+
+namespace detail {
+
+/// One sequence, a cache and a workspace on a model. Results do not depend on the options.
+template <class Backend, kv::policy Policy>
+class reader {
+public:
+    reader(model<Backend> m, const Policy& policy, const reader_options& options)
+        : model_(std::move(m)),
+          limit_(policy.max_length()),
+          limits_(limits(options.chunk, limit_)),
+          wanted_(std::clamp<std::size_t>(options.wanted, 1, limits_.rows)),
+          cache_(policy.make(model_.config().cache(), model_.backend().memory())),
+          workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
+          sequence_(cache_.open()) {
+        if (model_.architecture().learned_positions) limit_ = std::min(limit_, model_.config().context);
+    }
+
+    const model<Backend>& get_model() const noexcept { return model_; }
+
+    /// Calls f(row, state) with the state after the last norm of every row from `first` on. // state: (hidden)
+    template <class F>
+    void hidden(std::span<const token_id> tokens, std::size_t first, const std::stop_token& stop, F&& f) {
+        const std::size_t width = model_.config().hidden;
+        if (states_.size() == 0) states_ = buffer<float>(limits_.rows * width, model_.backend().memory());
+        read(
+            tokens, first, limits_.rows, stop, [&](std::size_t rows) { return step_outputs{.hidden = {states_.data(), {rows, width}}}; },
+            f);
+    }
+
+    /// Calls f(row, logits) with the logits of every row from `first` on. // logits: (vocabulary)
+    template <class F>
+    void logits(std::span<const token_id> tokens, std::size_t first, const std::stop_token& stop, F&& f) {
+        const std::size_t width = model_.config().vocabulary;
+        if (logits_.size() == 0) logits_ = buffer<float>(wanted_ * width, model_.backend().memory());
+        read(tokens, first, wanted_, stop, [&](std::size_t rows) { return step_outputs{.logits = {logits_.data(), {rows, width}}}; }, f);
+    }
+
+private:
+    /// Every row of a step may be wanted.
+    static step_limits limits(std::size_t chunk, std::size_t tokens) noexcept {
+        const std::size_t rows = step_limits{.rows = chunk}.fit(tokens).rows;
+        return {.rows = rows, .wanted = rows};
+    }
+
+    /// Steps of at most chunk rows before `first`, and of at most `wanted` rows from there on.
+    template <class Outputs, class F>
+    void read(std::span<const token_id> tokens, std::size_t first, std::size_t wanted, const std::stop_token& stop, Outputs outputs, F& f) {
+        if (tokens.size() > limit_)
+            fail(errc::cache_full, "text", "has ", tokens.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
+        cache_.truncate(sequence_, 0);
+        for (std::size_t at = 0; at < tokens.size();) {
+            const bool silent = at < first;
+            const std::size_t rows = std::min(silent ? std::min(limits_.rows, first - at) : wanted, tokens.size() - at);
+            rows_.resize(silent ? 0 : rows);
+            std::iota(rows_.begin(), rows_.end(), std::size_t{0});
+            const std::array segments{kv::segment{.sequence = sequence_, .first_row = 0, .rows = rows}};
+            const step_outputs out = silent ? step_outputs{} : outputs(rows);
+            forward(model_, workspace_, cache_, batch{.tokens = tokens.subspan(at, rows), .segments = segments, .wanted = rows_}, out,
+                    stop);
+            cache_.commit(sequence_);
+            for (const std::size_t r : rows_)
+                f(at + r, std::span<const float>((out.logits.extent(0) != 0 ? out.logits : out.hidden).row(r)));
+            at += rows;
+        }
+    }
+
+    model<Backend> model_;
+    std::size_t limit_;  // tokens of the longest text
+    step_limits limits_;
+    std::size_t wanted_;
+    typename Policy::cache cache_;
+    workspace<Backend> workspace_;
+    kv::sequence_id sequence_;
+    buffer<float> states_, logits_;  // made when first needed
+    std::vector<std::size_t> rows_;
+};
+
+}  // namespace detail
+
+}  // namespace skald
