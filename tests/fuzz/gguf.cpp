@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A libFuzzer target for the GGUF reader; not part of the test programs. Build with
-//     clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -Iinclude tests/io/fuzz/gguf.cpp
-// and run in a folder of small GGUF files with -rss_limit_mb=512 -malloc_limit_mb=64.
+// The GGUF reader: every key, value and byte of a file, from memory and through a callback, which must agree.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
