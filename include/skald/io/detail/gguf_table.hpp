@@ -64,12 +64,6 @@ inline std::uint64_t read_alignment(const metadata& meta) {
     return alignment;
 }
 
-inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
-    std::string out = "[";
-    for (const std::uint64_t extent : shape) out.append(out.size() > 1 ? ", " : "").append(concat(extent));
-    return out += "]";
-}
-
 inline dtype read_tensor_type(gguf_cursor& in, std::uint32_t id) {
     const gguf_tensor_type* known = find_gguf_tensor_type(id);
     if (known == nullptr) {

@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include <skald/core/error.hpp>
 
 namespace skald::io::detail {
 
@@ -48,6 +51,13 @@ inline std::string in_quotes(std::string_view text) {
             out += c;
     }
     return out += shown < text.size() ? "…'" : "'";
+}
+
+/// "[2, 3]"
+inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
+    std::string out = "[";
+    for (const std::uint64_t extent : shape) out.append(out.size() > 1 ? ", " : "").append(concat(extent));
+    return out += "]";
 }
 
 }  // namespace skald::io::detail
