@@ -13,32 +13,6 @@ using namespace skald;
 using namespace skald::sampling;
 using namespace skald::test;
 
-namespace {
-
-template <class Chain>
-std::vector<token_id> run(Chain& c, const std::vector<float>& logits, std::uint64_t seed, std::uint64_t steps) {
-    std::vector<token_id> out;
-    for (std::uint64_t s = 0; s < steps; ++s) out.push_back(c.choose(logits, {}, seed, s).token);
-    return out;
-}
-
-/// Sum of (seen - expected)² / expected over the tokens with a chance; tokens without one must not appear.
-double chi_square(const std::vector<token_id>& seen, const std::vector<double>& probability) {
-    std::vector<double> counts(probability.size());
-    for (const token_id t : seen) counts[static_cast<std::size_t>(t)] += 1;
-    double sum = 0;
-    for (std::size_t t = 0; t < counts.size(); ++t) {
-        const double expected = probability[t] * static_cast<double>(seen.size());
-        if (expected == 0)
-            REQUIRE(counts[t] == 0);
-        else
-            sum += (counts[t] - expected) * (counts[t] - expected) / expected;
-    }
-    return sum;
-}
-
-}  // namespace
-
 static_assert(std::is_default_constructible_v<chain<greedy>>);
 static_assert(std::is_default_constructible_v<chain<>>);
 static_assert(std::is_same_v<decltype(chain{min_p{0.05f}, temperature{0.8f}}), chain<min_p, temperature>>);
@@ -208,11 +182,18 @@ TEST_CASE("logits from a processor may be anything", "[sampling]") {
                     for (candidate& k : all) k.logit = engine() % 3 == 0 ? values[engine() % 7] : static_cast<float>(engine() % 9);
                 },
                 repetition_penalty{1.5f, -1},
+                no_repeat_ngram{2},
+                dry{},
+                top_n_sigma{static_cast<float>(engine() % 9)},
+                typical{static_cast<float>(engine() % 11) / 10},
+                eta_cutoff{static_cast<float>(engine() % 11) / 100},
+                xtc{0.5f, 0.1f},
                 top_k{static_cast<int>(engine() % 50)},
                 top_p{static_cast<float>(engine() % 11) / 10},
                 min_p{static_cast<float>(engine() % 11) / 10},
-                temperature{static_cast<float>(engine() % 3) / 2}};
-        const std::vector<token_id> history{0, 3, 9};
+                dynamic_temperature{static_cast<float>(engine() % 3) / 2, static_cast<float>(engine() % 2)},
+                mirostat{static_cast<float>(engine() % 9)}};
+        const std::vector<token_id> history{0, 3, 9, 3, 9, 3};
         try {
             const choice chosen = c.choose(std::vector<float>(40, 1.0f), history, 1, 0);
             REQUIRE(chosen.token >= 0);

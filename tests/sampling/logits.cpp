@@ -11,16 +11,6 @@ using namespace skald;
 using namespace skald::sampling;
 using namespace skald::test;
 
-namespace {
-
-std::vector<float> logits_of(const candidates& c) {
-    std::vector<float> out;
-    for (const candidate& k : c) out.push_back(k.logit);
-    return out;
-}
-
-}  // namespace
-
 TEST_CASE("temperature divides every logit and keeps the order known", "[sampling]") {
     const std::vector<float> logits = random_logits(500, 21);
     for (const float t : {0.1f, 0.8f, 1.0f, 2.5f}) {

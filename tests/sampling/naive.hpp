@@ -3,6 +3,7 @@
 // What the processors should do, written over sorted copies and double; random logits; which error a call ends in.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <random>
@@ -47,6 +48,12 @@ inline std::vector<token_id> tokens_of(const candidates& c) {
     return out;
 }
 
+inline std::vector<float> logits_of(const candidates& c) {
+    std::vector<float> out;
+    for (const candidate& k : c) out.push_back(k.logit);
+    return out;
+}
+
 inline std::vector<token_id> sorted_tokens_of(const candidates& c) {
     std::vector<token_id> out = tokens_of(c);
     std::sort(out.begin(), out.end());
@@ -72,6 +79,29 @@ inline std::vector<double> distribution(const std::vector<float>& logits) {
     for (const double x : out) sum += x;
     for (double& x : out) x /= sum;
     return out;
+}
+
+/// The tokens of successive steps with the same logits.
+template <class Chain>
+std::vector<token_id> run(Chain& c, const std::vector<float>& logits, std::uint64_t seed, std::uint64_t steps) {
+    std::vector<token_id> out;
+    for (std::uint64_t s = 0; s < steps; ++s) out.push_back(c.choose(logits, {}, seed, s).token);
+    return out;
+}
+
+/// Sum of (seen - expected)² / expected over the tokens with a chance; tokens without one must not appear.
+inline double chi_square(const std::vector<token_id>& seen, const std::vector<double>& probability) {
+    std::vector<double> counts(probability.size());
+    for (const token_id t : seen) counts[static_cast<std::size_t>(t)] += 1;
+    double sum = 0;
+    for (std::size_t t = 0; t < counts.size(); ++t) {
+        const double expected = probability[t] * static_cast<double>(seen.size());
+        if (expected == 0)
+            REQUIRE(counts[t] == 0);
+        else
+            sum += (counts[t] - expected) * (counts[t] - expected) / expected;
+    }
+    return sum;
 }
 
 /// "code place: sentence" of the error a call ends in.

@@ -15,6 +15,14 @@
 
 namespace skald::sampling {
 
+namespace detail {
+
+[[noreturn]] inline void fail_of_nan() {
+    fail(errc::invalid_argument, "logits", "a candidate's logit is NaN; a processor of the sampling chain made it");
+}
+
+}  // namespace detail
+
 /// A token that can still be chosen.
 struct candidate {
     token_id token;
@@ -65,22 +73,7 @@ public:
     /// Brings the best `n` to the front, best first; the rest follows in no order. O(size + n log n). The first `done`
     /// are taken to be in place already.
     void sort_first(std::size_t n, std::size_t done = 0) {
-        n = std::min(n, size_);
-        if (sorted_ || done >= n) return;
-        candidate* const first = items_.data() + done;
-        candidate* const middle = items_.data() + n;
-        candidate* const last = items_.data() + size_;
-        if (std::is_sorted(first, last, better)) {
-            sorted_ = done == 0;
-            return;
-        }
-        if ((n - done) < size_ / 64) {  // a heap of so few beats a partition: nearly every candidate costs one comparison
-            std::partial_sort(first, middle, last, better);
-        } else {
-            if (middle != last) std::nth_element(first, middle, last, better);
-            std::sort(first, middle, better);
-        }
-        sorted_ = done == 0 && n == size_;
+        if (!sorted_ && order_first(n, done, better)) sorted_ = done == 0;
     }
 
     /// Keeps the first `n` as they stand.
@@ -91,6 +84,31 @@ public:
         sort_first(n, done);
         keep_first(n);
         sorted_ = true;
+    }
+
+    /// Keeps the fewest best candidates whose probabilities sum to `mass` or more, at least `least` of them; afterwards they are
+    /// sorted. Needs softmax(). Cost: what is kept is sorted, the rest is not.
+    void keep_mass(double mass, std::size_t least) {
+        take_mass(mass, least, [this](std::size_t n, std::size_t done) { sort_first(n, done); });
+        sorted_ = true;
+    }
+
+    /// As above with the candidates taken in the order of `before`, a total order in which they stand afterwards.
+    template <class Before>
+    void keep_mass(double mass, std::size_t least, Before before) {
+        sorted_ = false;
+        take_mass(mass, least, [&](std::size_t n, std::size_t done) { order_first(n, done, before); });
+    }
+
+    /// Keeps those for which `keep(candidate)` is true, in their order; where they are fewer than `least` (or none), the best `least`.
+    template <class Predicate>
+    void keep_if_or_best(std::size_t least, Predicate keep) {
+        least = std::max<std::size_t>(least, 1);
+        const auto kept = static_cast<std::size_t>(std::count_if(items_.data(), items_.data() + size_, keep));
+        if (kept < least)
+            keep_best(least);
+        else if (kept < size_)
+            keep_if(keep);
     }
 
     /// Keeps those for which `keep(candidate)` is true, in their order.
@@ -118,19 +136,24 @@ public:
         return nullptr;
     }
 
-    /// Calls `change(candidate&)` for every candidate whose token is in `tokens`, ascending and distinct. One pass over the
-    /// shorter side while the candidates stand in the order of the vocabulary, else O(size log tokens).
+    /// Calls `change(candidate&, count)` for every candidate whose token stands `count` > 0 times in `tokens`, which ascend. One pass
+    /// over the tokens while the candidates stand in the order of the vocabulary, else O(size log tokens).
     template <class Change>
     void change_tokens(std::span<const token_id> tokens, Change change) {
         candidate* const items = writable();
         const bool in_place = std::all_of(tokens.begin(), tokens.end(),
                                           [&](token_id t) { return t >= 0 && static_cast<std::size_t>(t) < size_ && items[t].token == t; });
         if (in_place) {
-            for (const token_id t : tokens) change(items[t]);
+            for (std::size_t i = 0, next = 0; i < tokens.size(); i = next) {
+                while (next < tokens.size() && tokens[next] == tokens[i]) ++next;
+                change(items[tokens[i]], next - i);
+            }
             return;
         }
-        for (std::size_t i = 0; i < size_; ++i)
-            if (std::binary_search(tokens.begin(), tokens.end(), items[i].token)) change(items[i]);
+        for (std::size_t i = 0; i < size_; ++i) {
+            const auto [first, last] = std::equal_range(tokens.begin(), tokens.end(), items[i].token);
+            if (first != last) change(items[i], static_cast<std::size_t>(last - first));
+        }
     }
 
     /// The candidate that comes first in the order of better().
@@ -164,7 +187,7 @@ public:
             for (std::size_t j = 0; j < n; ++j) items_[i + j].probability = block[j];
             sum += detail::sum_of(block);
         }
-        if (nan) fail(errc::invalid_argument, "logits", "a candidate's logit is NaN; a processor of the sampling chain made it");
+        if (nan) detail::fail_of_nan();
         const auto scale = static_cast<float>(1 / sum);
         for (std::size_t i = 0; i < size_; ++i) items_[i].probability *= scale;
     }
@@ -176,6 +199,39 @@ private:
     candidate* writable() noexcept {
         sorted_ = false;
         return items_.data();
+    }
+
+    /// Brings the first `n` in the order of `before` to the front. The first `done` are in place already. True when all are in order.
+    template <class Before>
+    bool order_first(std::size_t n, std::size_t done, Before before) {
+        n = std::min(n, size_);
+        if (done >= n) return false;
+        candidate* const first = items_.data() + done;
+        candidate* const middle = items_.data() + n;
+        candidate* const last = items_.data() + size_;
+        if (std::is_sorted(first, last, before)) return true;
+        if ((n - done) < size_ / 64) {  // a heap of so few beats a partition: nearly every candidate costs one comparison
+            std::partial_sort(first, middle, last, before);
+        } else {
+            if (middle != last) std::nth_element(first, middle, last, before);
+            std::sort(first, middle, before);
+        }
+        return n == size_;
+    }
+
+    /// Keeps the first candidates up to a sum of probabilities; `order(n, done)` brings the first n in place.
+    template <class Order>
+    void take_mass(double mass, std::size_t least, Order order) {
+        double sum = 0;
+        for (std::size_t done = 0; done < size_;) {
+            const std::size_t next = std::min(size_, std::max<std::size_t>(128, 4 * done));
+            order(next, done);
+            for (; done < next; ++done) {
+                sum += items_[done].probability;
+                if (sum < mass || done + 1 < least) continue;
+                return keep_first(done + 1);
+            }
+        }
     }
 
     std::vector<candidate> items_;  // at least size_

@@ -2,14 +2,12 @@
 #pragma once
 // Repetition penalty: tokens of the recent past become less likely. Keskar et al., "CTRL: a conditional transformer language
 // model for controllable generation" (2019), with the sign rule of Hugging Face and llama.cpp.
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include <skald/core/error.hpp>
+#include <skald/sampling/detail/recent.hpp>
 #include <skald/sampling/processor.hpp>
 
 namespace skald::sampling {
@@ -25,15 +23,8 @@ struct repetition_penalty {
         if (!(penalty > 0) || !std::isfinite(penalty))
             fail(errc::invalid_argument, "repetition_penalty", "is ", penalty, "; it must be a positive finite number");
         if (penalty == 1) return;
-        const std::size_t length = x.history.size();
-        const std::size_t n = last_n < 0 || static_cast<std::uint64_t>(last_n) > length ? length : static_cast<std::size_t>(last_n);
-        if (n == 0) return;
-
-        std::vector<token_id>& recent = c.scratch();
-        recent.assign(x.history.end() - static_cast<std::ptrdiff_t>(n), x.history.end());
-        std::sort(recent.begin(), recent.end());
-        recent.erase(std::unique(recent.begin(), recent.end()), recent.end());
-        c.change_tokens(recent, [this](candidate& k) { k.logit = k.logit > 0 ? k.logit / penalty : k.logit * penalty; });
+        c.change_tokens(detail::sorted_last_of(c, x.history, last_n),
+                        [this](candidate& k, std::size_t) { k.logit = k.logit > 0 ? k.logit / penalty : k.logit * penalty; });
     }
 };
 
