@@ -103,7 +103,7 @@ public:
     const skald::model_config& config() const override { return model_.config(); }
     const skald::text::tokenizer& tokenizer() const override { return model_.tokenizer(); }
     skald::executor& pool() override { return pool_; }
-    std::size_t bytes_read_per_token() const override { return model_.weights().bytes_read_per_token(); }
+    std::size_t bytes_read_per_token() const override { return model_.weights().bytes_read_per_token(model_.config().experts.used); }
     std::size_t kv_bytes_per_token(const skald::kv::spec& spec) const override {
         constexpr std::size_t some = 1 << 16;
         const skald::kv::cache_shape shape = model_.config().cache();

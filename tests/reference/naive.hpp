@@ -85,17 +85,36 @@ public:
             for (std::size_t c = 0; c < in.extent(1); ++c) out(r, c) = in(rows[r], c);
     }
 
+    void add_rows(matrix_view<const float> in, std::span<const float> weights, std::span<const std::size_t> rows,
+                  matrix_view<float> out) const {
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            for (std::size_t c = 0; c < in.extent(1); ++c) out(rows[i], c) += weights[i] * in(i, c);
+    }
+
+    void scale(matrix_view<float> x, float factor) const {
+        for (std::size_t r = 0; r < x.extent(0); ++r)
+            for (float& value : x.row(r)) value *= factor;
+    }
+
+    void soft_cap(matrix_view<float> x, float cap) const {
+        for (std::size_t r = 0; r < x.extent(0); ++r)
+            for (float& value : x.row(r)) value = static_cast<float>(cap * std::tanh(static_cast<double>(value) / cap));
+    }
+
     void norm(matrix_view<const float> x, const norm_params& p, activations& out) const {
-        const matrix_view<float> y = out.values();
-        const std::size_t n = x.extent(1);
+        for (std::size_t r = 0; r < x.extent(0); ++r) norm_row(x.row(r), p, out.values().row(r));
+    }
+
+    void norm_parts(matrix_view<float> x, std::size_t width, const norm_params& p) const {
+        for (std::size_t r = 0; r < x.extent(0); ++r)
+            for (std::size_t c = 0; c < x.extent(1); c += width) norm_row(x.row(r).subspan(c, width), p, x.row(r).subspan(c, width));
+    }
+
+    void add_norm(matrix_view<float> x, const norm_params& p, matrix_view<float> out) const {
+        std::vector<float> row(x.extent(1));
         for (std::size_t r = 0; r < x.extent(0); ++r) {
-            double mean = 0, square = 0;
-            if (p.kind == norm_kind::layer)
-                for (std::size_t c = 0; c < n; ++c) mean += x(r, c) / static_cast<double>(n);
-            for (std::size_t c = 0; c < n; ++c) square += (x(r, c) - mean) * (x(r, c) - mean) / static_cast<double>(n);
-            const double scale = 1.0 / std::sqrt(square + p.eps);
-            for (std::size_t c = 0; c < n; ++c)
-                y(r, c) = static_cast<float>((x(r, c) - mean) * scale * p.gain[c] + (p.bias == nullptr ? 0.0f : p.bias[c]));
+            norm_row(x.row(r), p, row);
+            for (std::size_t c = 0; c < row.size(); ++c) out(r, c) += row[c];
         }
     }
 
@@ -176,6 +195,19 @@ public:
     }
 
 private:
+    static void norm_row(std::span<const float> x, const norm_params& p, std::span<float> y) {
+        const auto n = static_cast<double>(x.size());
+        double mean = 0, square = 0;
+        if (p.kind == norm_kind::layer)
+            for (const float v : x) mean += v / n;
+        for (const float v : x) square += (v - mean) * (v - mean) / n;
+        const double scale = 1.0 / std::sqrt(square + p.eps);
+        for (std::size_t c = 0; c < x.size(); ++c)
+            y[c] = p.kind == norm_kind::none
+                       ? x[c]
+                       : static_cast<float>((x[c] - mean) * scale * p.gain[c] + (p.bias == nullptr ? 0.0f : p.bias[c]));
+    }
+
     static double function(activation_kind kind, double x) {
         if (kind == activation_kind::silu) return x / (1.0 + std::exp(-x));
         return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));

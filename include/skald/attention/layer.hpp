@@ -20,6 +20,7 @@ struct layer_call {
     attention_shape shape;
     rope_rows rope;
     causal variant;
+    float soft_cap = 0.0f;               // of scores; 0: none
     std::span<const row_range> ranges;   // one a segment, as the cache planned them
     typename Backend::activations* out;  // (rows, heads · head_dim)
     typename Backend::scratch* scratch;  // per-thread memory of the kernel
@@ -33,7 +34,13 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
     } else {
         const auto runs = cache.view(layer);
         backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, call.ranges, runs, *call.scratch);
-        backend.attend(call.q, call.shape, call.variant, call.ranges, runs, *call.out, *call.scratch);
+        const auto attend = [&](const auto& variant) {
+            backend.attend(call.q, call.shape, variant, call.ranges, runs, *call.out, *call.scratch);
+        };
+        if (call.soft_cap == 0.0f)
+            attend(call.variant);
+        else
+            attend(soft_capped{call.variant, call.soft_cap});
     }
 }
 

@@ -30,7 +30,7 @@ static_assert(restart_size % tile_size == 0);
 /// |----------------------|--------------------------------------------------------------------------------------|
 /// | scale                | float; q · k is multiplied by it (the kernel folds it into q)                        |
 /// | begin(p)             | the first position that a row at position p sees; it sees [begin(p), p]              |
-/// | score(s)             | maps a vector of scaled scores (soft caps and the like)                              |
+/// | score(s)             | maps a vector of scaled scores (soft caps and the like); a backend's vector has tanh |
 template <class V>
 concept variant = std::is_trivially_copyable_v<V> && requires(const V v, position p, format::scalar s) {
     { v.scale } -> std::convertible_to<float>;

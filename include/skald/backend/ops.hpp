@@ -29,9 +29,9 @@ enum class compute : std::uint8_t {
              ///< weights, bf16 for bf16 weights where the target has a bf16 dot product; f32 otherwise
 };
 
-enum class norm_kind : std::uint8_t { rms, layer };
+enum class norm_kind : std::uint8_t { none, rms, layer };
 
-/// rms: x · gain / sqrt(mean(x²) + eps). layer: (x - mean) · gain / sqrt(variance + eps) + bias.
+/// none: x. rms: x · gain / sqrt(mean(x²) + eps). layer: (x - mean) · gain / sqrt(variance + eps) + bias.
 struct norm_params {
     norm_kind kind = norm_kind::rms;
     float eps = 1e-5f;
@@ -101,7 +101,11 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
 /// | b.scratch_bytes(shape)  b.make_scratch(shape)     | per-thread memory of attend()                                      |
 /// | b.embed(table, tokens, out, accumulate)           | rows of a matrix, decoded exactly                                  |
 /// | b.copy_rows(in, rows, out)                        | gather                                                             |
+/// | b.add_rows(in, weights, rows, out)                | out[rows[i]] += weights[i] · in[i]; no row twice                   |
+/// | b.scale(x, factor), b.soft_cap(x, cap)            | x · factor; cap · tanh(x / cap); in place                          |
 /// | b.norm(in, params, out)                           | normalizes rows and encodes them for the products that follow      |
+/// | b.norm_parts(x, width, params)                    | normalizes each `width` values of a row by themselves, in place    |
+/// | b.add_norm(in, params, out)                       | out += the normalized rows of `in`, which it may overwrite         |
 /// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
 /// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
 /// | b.attend(q, shape, variant, ranges, runs, out, scratch) | canonical attention; writes heads side by side into activations    |
@@ -110,7 +114,8 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
 template <class B>
 concept backend = requires(const B b, typename B::matrix m, typename B::activations a, matrix_view<float> x, matrix_view<const float> in,
                            std::span<const token_id> tokens, std::span<const std::size_t> rows, norm_params norm, activation_kind kind,
-                           std::span<const matmul_job<typename B::matrix>> jobs, weight_view w, std::size_t n, dtype type) {
+                           std::span<const matmul_job<typename B::matrix>> jobs, std::span<const float> weights, weight_view w,
+                           std::size_t n, float f, dtype type) {
     typename B::vector;
     { b.packed_bytes(type, n, n) } -> std::same_as<std::size_t>;
     { b.pack(w) } -> std::same_as<typename B::matrix>;
@@ -118,7 +123,12 @@ concept backend = requires(const B b, typename B::matrix m, typename B::activati
     { b.make_activations(n, n) } -> std::same_as<typename B::activations>;
     b.embed(m, tokens, x, false);
     b.copy_rows(in, rows, x);
+    b.add_rows(in, weights, rows, x);
+    b.scale(x, f);
+    b.soft_cap(x, f);
     b.norm(in, norm, a);
+    b.norm_parts(x, n, norm);
+    b.add_norm(x, norm, x);
     b.matmul(a, jobs);
     b.activate(in, kind, a);
     b.gate(in, in, kind, a);

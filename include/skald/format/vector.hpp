@@ -80,6 +80,7 @@ struct scalar {
     friend scalar max(scalar a, scalar b) noexcept { return {std::max(a.value, b.value)}; }
     friend scalar min(scalar a, scalar b) noexcept { return {std::min(a.value, b.value)}; }
     friend scalar abs(scalar a) noexcept { return {std::fabs(a.value)}; }
+    friend scalar tanh(scalar a) noexcept { return {std::tanh(a.value)}; }
     friend float reduce_add(scalar a) noexcept { return a.value; }
     friend float reduce_max(scalar a) noexcept { return a.value; }
 

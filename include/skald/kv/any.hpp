@@ -27,6 +27,7 @@ public:
     explicit any_cache(Cache cache) : self_(std::make_unique<model<Cache>>(std::move(cache))) {}
 
     cache_shape shape() const { return self_->shape(); }
+    std::size_t context() const { return self_->context(); }
     std::size_t bytes() const { return self_->bytes(); }
     sequence_id open() { return self_->open(); }
     void close(sequence_id s) { self_->close(s); }
@@ -46,6 +47,7 @@ private:
     struct role {
         virtual ~role() = default;
         virtual cache_shape shape() const = 0;
+        virtual std::size_t context() const = 0;
         virtual std::size_t bytes() const = 0;
         virtual sequence_id open() = 0;
         virtual void close(sequence_id) = 0;
@@ -62,6 +64,7 @@ private:
     struct model final : role {
         explicit model(Cache c) : cache(std::move(c)) {}
         cache_shape shape() const override { return cache.shape(); }
+        std::size_t context() const override { return cache.context(); }
         std::size_t bytes() const override { return cache.bytes(); }
         sequence_id open() override { return cache.open(); }
         void close(sequence_id s) override { cache.close(s); }

@@ -58,6 +58,7 @@ struct segment {
 /// | member                          | meaning                                                                                |
 /// |---------------------------------|----------------------------------------------------------------------------------------|
 /// | c.shape()                       | the cache_shape it was made for                                                        |
+/// | c.context()                     | the tokens it was asked to have room for                                               |
 /// | c.bytes()                       | exactly what it took from its memory resource                                          |
 /// | c.open() → sequence_id          | a new, empty sequence; errc::cache_full without a free slot                            |
 /// | c.close(s)                      | frees the sequence and what only it holds                                              |
@@ -74,6 +75,7 @@ struct segment {
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
     { k.shape() } -> std::convertible_to<cache_shape>;
+    { k.context() } -> std::same_as<std::size_t>;
     { k.bytes() } -> std::same_as<std::size_t>;
     { c.open() } -> std::same_as<sequence_id>;
     c.close(s);

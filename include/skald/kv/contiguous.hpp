@@ -77,6 +77,7 @@ public:
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
+    std::size_t context() const noexcept { return tokens_; }
     std::size_t bytes() const noexcept { return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + data_.bytes(); }
 
     sequence_id open() { return table_.open(); }

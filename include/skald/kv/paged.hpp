@@ -72,6 +72,7 @@ public:
 
     paged_cache(const cache_shape& shape, const paged_options& options, std::pmr::memory_resource* memory)
         : shape_(shape),
+          tokens_(options.tokens),
           block_(checked_block(options)),
           blocks_(ceil_div(options.tokens, options.block)),
           table_(options.sequences, memory),
@@ -93,6 +94,7 @@ public:
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
+    std::size_t context() const noexcept { return tokens_; }
     std::size_t bytes() const noexcept {
         return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + references_.bytes() + free_.bytes() +
                data_.bytes();
@@ -213,6 +215,7 @@ private:
     void release(sequence_id s, position to) { release(s, to, table_.at(s).length); }
 
     cache_shape shape_;
+    std::size_t tokens_;
     std::size_t block_, blocks_, free_count_ = 0;
     detail::sequence_table table_;
     buffer<typename run::slot> slots_;

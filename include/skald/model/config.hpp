@@ -1,36 +1,35 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // The numbers that describe a model, whatever file they came from, and the checks that make them safe to compute with.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <skald/attention/variant.hpp>
 #include <skald/backend/ops.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/model/rope.hpp>
 
 namespace skald {
 
-/// How rope frequencies are stretched for contexts longer than the model was first trained on.
-enum class rope_scaling : std::uint8_t {
-    none,
-    linear,  ///< every frequency divided by `factor` (Chen et al. 2023)
-    llama3,  ///< long wavelengths divided by `factor`, short ones kept, a ramp between (Llama 3.1)
+/// How the layers of one kind attend.
+struct attention_kind {
+    std::size_t window = 0;  ///< a row sees the last `window` positions, its own included; 0: all
+    rope_config rope;
 };
 
-/// Rotary embedding. No rope: dims = 0.
-struct rope_config {
-    std::size_t dims = 0;
-    double base = 10000.0;
-    rope_scaling scaling = rope_scaling::none;
-    double factor = 1.0;
-    double low_freq_factor = 1.0;         ///< llama3: wavelengths above original_context / low_freq_factor are divided whole
-    double high_freq_factor = 4.0;        ///< llama3: wavelengths below original_context / high_freq_factor are kept
-    std::size_t original_context = 8192;  ///< llama3: the context of the first training
+/// A feed-forward block of experts, of which each row uses a few. (Shazeer et al. 2017)
+struct expert_config {
+    std::size_t count = 0;  ///< 0: no experts
+    std::size_t used = 0;
+    std::size_t feed_forward = 0;  ///< width inside an expert
+    bool normalized = true;        ///< the weights of the used experts are divided by their sum
 };
 
 /// A decoder-only transformer's hyperparameters.
@@ -46,19 +45,63 @@ struct model_config {
     std::size_t vocabulary = 0;
     std::size_t context = 0;  ///< tokens the model was trained for; a hard limit with learned positions
     float norm_eps = 1e-5f;
-    rope_config rope;
+    float embedding_scale = 1.0f;     ///< token embeddings are multiplied by it
+    float attention_scale = 0.0f;     ///< q · k is multiplied by it; 0: 1 / sqrt(head_dim)
+    float attention_soft_cap = 0.0f;  ///< of q · k; 0: none
+    float logit_soft_cap = 0.0f;      ///< of the logits; 0: none
+    expert_config experts;
+    std::vector<attention_kind> attention_kinds{attention_kind{}};  ///< at least one
+    std::vector<std::uint8_t> layer_kinds{};                        ///< (layers), indices of attention_kinds; empty: all are of the first
 
+    std::size_t kind_of(std::size_t layer) const noexcept { return layer_kinds.empty() ? 0 : layer_kinds[layer]; }
     std::size_t query_width() const noexcept { return heads * head_dim; }
     std::size_t kv_width() const noexcept { return kv_heads * head_dim; }
+    /// The widest that a row gets inside a feed-forward block or an expert.
+    std::size_t inner_width() const noexcept { return std::max(feed_forward, experts.feed_forward); }
     attention_shape attention() const noexcept { return {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim}; }
     kv::cache_shape cache() const noexcept { return {.layers = layers, .kv_heads = kv_heads, .head_dim = head_dim}; }
-    attention::causal variant() const noexcept { return {.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)))}; }
+    attention::causal variant(std::size_t layer) const noexcept {
+        attention::causal out;
+        out.scale = attention_scale != 0.0f ? attention_scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+        if (const std::size_t window = attention_kinds[kind_of(layer)].window; window != 0) out.window = static_cast<position>(window);
+        return out;
+    }
 };
+
+namespace detail {
+
+inline constexpr std::size_t most_values = std::numeric_limits<std::int32_t>::max();
+
+inline void validate_experts(const model_config& c, std::string_view file) {
+    const expert_config& e = c.experts;
+    if (e.count == 0) return;
+    if (e.count > 65536 || e.used == 0 || e.used > e.count)
+        fail(errc::bad_file, file, "the model has ", e.count, " experts and uses ", e.used,
+             "; it may have 65536 and must use from 1 to all of them");
+    if (e.feed_forward == 0 || e.feed_forward > most_values)
+        fail(errc::bad_file, file, "the feed-forward length of an expert is ", e.feed_forward, "; it must be from 1 to ", most_values);
+}
+
+inline void validate_attention(const model_config& c, std::string_view file) {
+    if (c.attention_kinds.empty() || (!c.layer_kinds.empty() && c.layer_kinds.size() != c.layers))
+        fail(errc::bad_file, file, "there are ", c.attention_kinds.size(), " kinds of attention, chosen for ", c.layer_kinds.size(), " of ",
+             c.layers, " layers");
+    for (const std::uint8_t kind : c.layer_kinds)
+        if (kind >= c.attention_kinds.size())
+            fail(errc::bad_file, file, "a layer is of kind ", int{kind}, " of ", c.attention_kinds.size(), " kinds of attention");
+    for (const attention_kind& kind : c.attention_kinds) {
+        if (kind.window > most_values)
+            fail(errc::bad_file, file, "the attention window is ", kind.window, " tokens; it must be from 1 to ", most_values);
+        validate(kind.rope, c.head_dim, file);
+    }
+}
+
+}  // namespace detail
 
 /// Throws errc::bad_file, naming `file`, the hyperparameter and its value, for a config that no model can have. Sizes are kept below
 /// 2^31, so that products of two of them fit 64 bits.
 inline void validate(const model_config& c, std::string_view file) {
-    const auto in_range = [&](std::string_view what, std::size_t value, std::size_t most = std::numeric_limits<std::int32_t>::max()) {
+    const auto in_range = [&](std::string_view what, std::size_t value, std::size_t most = detail::most_values) {
         if (value == 0 || value > most) fail(errc::bad_file, file, what, " is ", value, "; it must be from 1 to ", most);
     };
     in_range("the number of layers", c.layers, 65536);
@@ -74,19 +117,15 @@ inline void validate(const model_config& c, std::string_view file) {
              c.heads);
     if (!std::isfinite(c.norm_eps) || c.norm_eps < 0.0f || c.norm_eps > 1.0f)
         fail(errc::bad_file, file, "the norm's epsilon is ", c.norm_eps, "; it must be from 0 to 1");
-    if (c.rope.dims == 0) return;
-    if (c.rope.dims % 2 != 0 || c.rope.dims > c.head_dim)
-        fail(errc::bad_file, file, "the rope dimension count is ", c.rope.dims, "; it must be even and at most the head dimension, ",
-             c.head_dim);
-    if (!std::isfinite(c.rope.base) || c.rope.base <= 0.0)
-        fail(errc::bad_file, file, "the rope base is ", c.rope.base, "; it must be positive");
-    if (!std::isfinite(c.rope.factor) || c.rope.factor <= 0.0)
-        fail(errc::bad_file, file, "the rope scaling factor is ", c.rope.factor, "; it must be positive");
-    if (c.rope.scaling == rope_scaling::llama3) {
-        if (!(c.rope.low_freq_factor > 0.0) || !(c.rope.high_freq_factor > c.rope.low_freq_factor) || c.rope.original_context == 0)
-            fail(errc::bad_file, file, "llama3 rope scaling needs 0 < low_freq_factor < high_freq_factor and an original context; found ",
-                 c.rope.low_freq_factor, ", ", c.rope.high_freq_factor, " and ", c.rope.original_context);
-    }
+    const auto not_negative = [&](std::string_view what, float value) {
+        if (!std::isfinite(value) || value < 0.0f) fail(errc::bad_file, file, what, " is ", value, "; it must be 0 or positive");
+    };
+    not_negative("the embedding scale", c.embedding_scale);
+    not_negative("the attention scale", c.attention_scale);
+    not_negative("the soft cap of attention scores", c.attention_soft_cap);
+    not_negative("the soft cap of logits", c.logit_soft_cap);
+    detail::validate_experts(c, file);
+    detail::validate_attention(c, file);
 }
 
 }  // namespace skald

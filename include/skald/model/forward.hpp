@@ -66,19 +66,26 @@ private:
 
     void embed() {
         backend_.embed(weights_.token_embedding(), batch_.tokens, x_, false);
-        const std::span<token_id> positions = w_.positions(arch_.learned_positions ? rows_ : 0);
-        const std::size_t pairs = config_.rope.dims / 2;
-        const matrix_view<float> cosine = w_.cosine(rows_, pairs), sine = w_.sine(rows_, pairs);
+        if (config_.embedding_scale != 1.0f) backend_.scale(x_, config_.embedding_scale);
+        if (arch_.learned_positions) {
+            const std::span<token_id> positions = w_.positions(rows_);
+            each_position([&](std::size_t row, position p) { positions[row] = p; });
+            backend_.embed(weights_.position_embedding(), positions, x_, true);
+        }
+        for (std::size_t kind = 0; kind < config_.attention_kinds.size(); ++kind) {
+            const rope_config& rope = config_.attention_kinds[kind].rope;
+            const std::span<const float> frequencies = weights_.rope_frequencies(kind, rope.list_for(cache_.context()));
+            const rope_table table = w_.rope(config_, kind, rows_);
+            each_position(
+                [&](std::size_t row, position p) { rope_row(frequencies, rope.magnitude, p, table.cosine.row(row), table.sine.row(row)); });
+        }
+    }
+
+    /// f(row, its position) for every row.
+    template <class F>
+    void each_position(F&& f) const {
         for (const row_range& range : ranges_)
-            for (std::size_t i = 0; i < range.rows; ++i) {
-                const std::size_t row = range.first_row + i;
-                const position p = range.first_position + static_cast<position>(i);
-                if (arch_.learned_positions)
-                    positions[row] = p;
-                else
-                    rope_row(weights_.rope_frequencies(), p, cosine.row(row), sine.row(row));
-            }
-        if (arch_.learned_positions) backend_.embed(weights_.position_embedding(), positions, x_, true);
+            for (std::size_t i = 0; i < range.rows; ++i) f(range.first_row + i, range.first_position + static_cast<position>(i));
     }
 
     void attention(std::size_t i) {
@@ -86,11 +93,14 @@ private:
         typename Backend::activations& in = w_.narrow();
         const matrix_view<float> q = w_.query(rows_, config_.query_width());
         const matrix_view<float> k = w_.key(rows_, config_.kv_width()), v = w_.value(rows_, config_.kv_width());
-        const std::size_t pairs = config_.rope.dims / 2;
+        const rope_config& rope = config_.attention_kinds[config_.kind_of(i)].rope;
+        const rope_table table = w_.rope(config_, config_.kind_of(i), rows_);
 
         in.resize(rows_, config_.hidden);
         backend_.norm(x_, layer.attention_norm, in);
         backend_.matmul(in, std::array{product(layer.query, q), product(layer.key, k), product(layer.value, v)});
+        norm_heads(q, layer.query_norm);
+        norm_heads(k, layer.key_norm);
         in.resize(rows_, config_.query_width());
         attention::run_layer(backend_, cache_, i,
                              attention::layer_call<Backend>{
@@ -98,35 +108,59 @@ private:
                                  .k = k,
                                  .v = v,
                                  .shape = config_.attention(),
-                                 .rope = {.dims = config_.rope.dims,
-                                          .interleaved = arch_.rope_interleaved,
-                                          .cosine = w_.cosine(rows_, pairs),
-                                          .sine = w_.sine(rows_, pairs)},
-                                 .variant = config_.variant(),
+                                 .rope = {.dims = rope.dims, .interleaved = rope.interleaved, .cosine = table.cosine, .sine = table.sine},
+                                 .variant = config_.variant(i),
+                                 .soft_cap = config_.attention_soft_cap,
                                  .ranges = ranges_,
                                  .out = &in,
                                  .scratch = &w_.scratch(),
                              });
-        backend_.matmul(in, std::array{product(layer.attention_output, x_, true)});
+        add(layer.attention_post_norm, [&](matrix_view<float> out, bool accumulate) {
+            backend_.matmul(in, std::array{product(layer.attention_output, out, accumulate)});
+        });
+    }
+
+    /// Each head by itself, or all together where the norm spans them.
+    void norm_heads(matrix_view<float> heads, const norm_params& norm) {
+        if (norm.kind != norm_kind::none) backend_.norm_parts(heads, arch_.whole_query_norm ? heads.extent(1) : config_.head_dim, norm);
+    }
+
+    /// Adds what f(out, accumulate) computes to the stream, normalized first where there is a norm for it.
+    template <class F>
+    void add(const norm_params& norm, F&& f) {
+        if (norm.kind == norm_kind::none) {
+            f(x_, true);
+            return;
+        }
+        const matrix_view<float> branch = w_.branch(rows_, config_.hidden);
+        f(branch, false);
+        backend_.add_norm(branch, norm, x_);
     }
 
     void feed_forward(const layer_weights<Backend>& layer) {
         typename Backend::activations& in = w_.narrow();
-        typename Backend::activations& inner = w_.wide();
-        const matrix_view<float> up = w_.up(rows_, config_.feed_forward);
-
         in.resize(rows_, config_.hidden);
-        inner.resize(rows_, config_.feed_forward);
         backend_.norm(x_, layer.feed_forward_norm, in);
+        add(layer.feed_forward_post_norm,
+            [&](matrix_view<float> out, bool accumulate) { inner_product(layer.feed_forward, config_.feed_forward, in, out, accumulate); });
+    }
+
+    /// down(f(gate) · up) or down(f(up)) of rows. // in: (rows, hidden)
+    void inner_product(const feed_forward_weights<Backend>& f, std::size_t width, typename Backend::activations& in, matrix_view<float> out,
+                       bool accumulate) {
+        typename Backend::activations& inner = w_.wide();
+        const std::size_t rows = out.extent(0);
+        const matrix_view<float> up = w_.up(rows, width);
+        inner.resize(rows, width);
         if (arch_.gated) {
-            const matrix_view<float> gate = w_.gate(rows_, config_.feed_forward);
-            backend_.matmul(in, std::array{product(layer.gate, gate), product(layer.up, up)});
+            const matrix_view<float> gate = w_.gate(rows, width);
+            backend_.matmul(in, std::array{product(f.gate, gate), product(f.up, up)});
             backend_.gate(gate, up, arch_.activation, inner);
         } else {
-            backend_.matmul(in, std::array{product(layer.up, up)});
+            backend_.matmul(in, std::array{product(f.up, up)});
             backend_.activate(up, arch_.activation, inner);
         }
-        backend_.matmul(inner, std::array{product(layer.down, x_, true)});
+        backend_.matmul(inner, std::array{product(f.down, out, accumulate)});
     }
 
     void head(const step_outputs& out) {
@@ -139,7 +173,9 @@ private:
         const matrix_view<const float> states = std::as_const(in).values();
         for (std::size_t r = 0; r < out.hidden.extent(0); ++r)
             std::copy_n(states.row(r).data(), out.hidden.extent(1), out.hidden.row(r).data());
-        if (out.logits.extent(0) != 0) backend_.matmul(in, std::array{job{&weights_.output(), nullptr, out.logits, false}});
+        if (out.logits.extent(0) == 0) return;
+        backend_.matmul(in, std::array{job{&weights_.output(), nullptr, out.logits, false}});
+        if (config_.logit_soft_cap != 0.0f) backend_.soft_cap(out.logits, config_.logit_soft_cap);
     }
 
     const Backend& backend_;

@@ -2,19 +2,20 @@
 #pragma once
 // What a loader found in a model's files, whatever their kind: config, architecture, and every tensor by role, checked against
 // the config. From here on nobody asks which kind of file it was.
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
-#include <vector>
 
 #include <skald/core/error.hpp>
 #include <skald/format/visit.hpp>
 #include <skald/format/weight_view.hpp>
 #include <skald/model/architecture.hpp>
-#include <skald/model/config.hpp>
 
 namespace skald {
 
@@ -25,48 +26,88 @@ public:
     using fetch_callback = std::function<const std::byte*(std::string_view name)>;
 
     model_source(const skald::architecture& architecture, model_config config, std::string file, fetch_callback fetch)
-        : architecture_(&architecture),
-          config_(std::move(config)),
-          file_(std::move(file)),
-          fetch_(std::move(fetch)),
-          tensors_(1 + config_.layers) {}
+        : architecture_(&architecture), config_(std::move(config)), file_(std::move(file)), fetch_(std::move(fetch)) {}
 
     const skald::architecture& architecture() const noexcept { return *architecture_; }
     const model_config& config() const noexcept { return config_; }
     const std::string& file() const noexcept { return file_; }
 
-    /// The tensor of a role, without its bytes; `layer` matters for layer roles only.
-    const weight_view& operator()(tensor_role role, std::size_t layer = 0) const noexcept {
-        return tensors_[is_layer_role(role) ? 1 + layer : 0][static_cast<std::size_t>(role)];
-    }
+    /// The tensor of a role, without its bytes; `layer` matters for layer roles only, `expert` for expert roles.
+    weight_view operator()(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const { return find(role, layer, expert).view; }
 
     /// The same with its bytes, which are read now if the file is no mapping.
-    weight_view fetch(tensor_role role, std::size_t layer = 0) const {
-        weight_view w = (*this)(role, layer);
-        w.data = fetch_(w.name);
+    weight_view fetch(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const {
+        const place p = find(role, layer, expert);
+        weight_view w = p.view;
+        w.data = fetch_(w.name) + row_bytes(w.type, p.first);
         return w;
     }
 
-    bool has(tensor_role role, std::size_t layer = 0) const noexcept { return (*this)(role, layer).rows != 0; }
+    bool has(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const { return find(role, layer, expert).view.rows != 0; }
 
-    /// Takes a tensor into its place, after checking its shape and format.
-    void put(tensor_role role, std::size_t layer, const weight_view& w) {
-        const tensor_shape expected = shape_of(role, config_);
+    /// True where a layer's feed-forward block is one of experts.
+    bool has_experts(std::size_t layer) const { return has(tensor_role::router, layer); }
+
+    /// Takes a tensor into its place, after checking its shape and format. One that holds several roles is taken apart. `expert`: it
+    /// holds that one only, else all.
+    void put(tensor_role role, std::size_t layer, const weight_view& w, std::optional<std::size_t> expert = {}) {
+        tensor_shape expected = shape_of(role, *architecture_, config_);
+        if (expert) expected.rows /= std::max<std::size_t>(config_.experts.count, 1);
         if (tensor_shape{w.rows, w.cols} != expected)
             fail(errc::bad_file, file_, "tensor '", w.name, "' has ", w.rows, " × ", w.cols, " values; the config says ", expected.rows,
                  " × ", expected.cols);
         if (!format::contains(format::all_weights{}, w.type))
             fail(errc::unsupported, file_, "tensor '", w.name, "' is of the format ", to_string(w.type),
                  ", which this version cannot compute with");
-        tensors_[is_layer_role(role) ? 1 + layer : 0][static_cast<std::size_t>(role)] = w;
+        const std::size_t copies = is_expert_role(role) && !expert ? config_.experts.count : 1;
+        const std::size_t stride = w.rows / std::max<std::size_t>(copies, 1) * w.cols;
+        std::size_t first = 0;
+        for (const tensor_role part : parts_of(role)) {
+            const tensor_shape all = shape_of(part, *architecture_, config_);
+            weight_view one = w;
+            one.rows = is_expert_role(part) ? all.rows / config_.experts.count : all.rows;
+            one.cols = all.cols;
+            put(part, layer, expert, {one, first, stride});
+            first += one.rows * one.cols;
+        }
+        if (!parts_of(role).empty()) return;
+        weight_view one = w;
+        one.rows /= std::max<std::size_t>(copies, 1);
+        put(role, layer, expert, {one, 0, stride});
     }
 
 private:
+    /// Where a part lies: values before it in its tensor, and from one expert's to the next one's.
+    struct place {
+        weight_view view;
+        std::size_t first = 0, stride = 0;
+    };
+
+    void put(tensor_role role, std::size_t layer, std::optional<std::size_t> expert, const place& p) {
+        if (p.first % info(p.view.type).block_size != 0 || p.view.cols % info(p.view.type).block_size != 0)
+            fail(errc::unsupported, file_, "tensor '", p.view.name,
+                 "' holds several parts that do not begin at whole blocks of the format ", to_string(p.view.type));
+        if (const weight_view before = (*this)(role, layer, expert.value_or(0)); before.rows != 0)
+            fail(errc::bad_file, file_, "tensor '", p.view.name, "' stands for the same as tensor '", before.name, "'");
+        places_[{role, layer, expert}] = p;
+    }
+
+    place find(tensor_role role, std::size_t layer, std::size_t expert) const {
+        if (!is_layer_role(role)) layer = 0;
+        if (is_expert_role(role))
+            if (const auto alone = places_.find({role, layer, expert}); alone != places_.end()) return alone->second;
+        const auto found = places_.find({role, layer, std::nullopt});
+        if (found == places_.end()) return {};
+        place p = found->second;
+        p.first += is_expert_role(role) ? expert * p.stride : 0;
+        return p;
+    }
+
     const skald::architecture* architecture_;
     model_config config_;
     std::string file_;
     fetch_callback fetch_;
-    std::vector<std::array<weight_view, tensor_role_count>> tensors_;
+    std::map<std::tuple<tensor_role, std::size_t, std::optional<std::size_t>>, place> places_;  // by layer and expert; no expert: all
 };
 
 }  // namespace skald

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // A model's weights as a backend computes with them: matrices packed, vectors decoded to f32.
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory_resource>
@@ -28,11 +29,21 @@ struct linear {
     const float* bias = nullptr;
 };
 
+/// The matrices of a feed-forward block, or of one expert.
+template <class Backend>
+struct feed_forward_weights {
+    linear<Backend> gate, up, down;
+};
+
+/// What a layer lacks is empty: a norm of kind `none`, a matrix without rows.
 template <class Backend>
 struct layer_weights {
-    norm_params attention_norm, feed_forward_norm;
+    norm_params attention_norm, query_norm, key_norm, attention_post_norm;
     linear<Backend> query, key, value, attention_output;
-    linear<Backend> gate, up, down;
+    norm_params feed_forward_norm, feed_forward_post_norm;
+    feed_forward_weights<Backend> feed_forward;
+    linear<Backend> router;
+    std::vector<feed_forward_weights<Backend>> experts;  // none: the block above
 };
 
 /// All weights of a model. Memory: planned_bytes() from the resource, no more.
@@ -45,23 +56,32 @@ public:
     model_weights(const Backend& backend, const model_source& source, const progress_callback& progress, std::stop_token stop)
         : vectors_(vector_floats(source), backend.memory()), layers_(source.config().layers) {
         loader load{backend, source, vectors_.span(), progress, stop, 0, 0};
-        for_each_tensor(source, [&](const weight_view& w) { load.total += w.bytes(); });
+        for_each_tensor(source, [&](tensor_role, const weight_view& w) { load.total += w.bytes(); });
 
         using enum tensor_role;
         token_embedding_ = load.pack(token_embedding);
         position_embedding_ = load.pack(position_embedding);
         output_ = load.pack(output);
         output_norm_ = load.norm(output_norm, output_norm_bias, 0);
-        frequencies_ = load.frequencies();
+        for (const attention_kind& kind : source.config().attention_kinds) frequencies_.push_back(load.frequencies(kind.rope));
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             layer_weights<Backend>& layer = layers_[i];
             layer.attention_norm = load.norm(attention_norm, attention_norm_bias, i);
-            layer.feed_forward_norm = load.norm(feed_forward_norm, feed_forward_norm_bias, i);
-            load.attention(layer, i);
+            layer.query = load.linear_of(query, query_bias, i);
+            layer.query_norm = load.norm(query_norm, i);
+            layer.key = load.linear_of(key, key_bias, i);
+            layer.key_norm = load.norm(key_norm, i);
+            layer.value = load.linear_of(value, value_bias, i);
             layer.attention_output = load.linear_of(attention_output, attention_output_bias, i);
-            layer.gate = load.linear_of(gate, gate_bias, i);
-            layer.up = load.linear_of(up, up_bias, i);
-            layer.down = load.linear_of(down, down_bias, i);
+            layer.attention_post_norm = load.norm(attention_post_norm, i);
+            layer.feed_forward_norm = load.norm(feed_forward_norm, feed_forward_norm_bias, i);
+            layer.feed_forward_post_norm = load.norm(feed_forward_post_norm, i);
+            layer.feed_forward = {load.linear_of(gate, gate_bias, i), load.linear_of(up, up_bias, i), load.linear_of(down, down_bias, i)};
+            if (!source.has_experts(i)) continue;
+            layer.router = {load.pack(router, i)};
+            layer.experts.reserve(source.config().experts.count);
+            for (std::size_t e = 0; e < source.config().experts.count; ++e)
+                layer.experts.push_back({{load.pack(expert_gate, i, e)}, {load.pack(expert_up, i, e)}, {load.pack(expert_down, i, e)}});
         }
     }
 
@@ -69,13 +89,7 @@ public:
     static std::size_t planned_bytes(const Backend& backend, const model_source& source) {
         std::size_t total = buffer<float>::bytes_for(vector_floats(source));
         for_each_tensor(source, [&](tensor_role role, const weight_view& w) {
-            if (is_vector(role)) return;
-            if (role != tensor_role::qkv) {
-                total += backend.packed_bytes(w.type, w.rows, w.cols);
-                return;
-            }
-            total += backend.packed_bytes(w.type, source.config().query_width(), w.cols);
-            total += 2 * backend.packed_bytes(w.type, source.config().kv_width(), w.cols);
+            if (!is_vector(role)) total += backend.packed_bytes(w.type, w.rows, w.cols);
         });
         return total;
     }
@@ -85,19 +99,25 @@ public:
     /// The output head: its own matrix, or the token embedding when tied.
     const matrix& output() const noexcept { return output_.rows() == 0 ? token_embedding_ : output_; }
     const norm_params& output_norm() const noexcept { return output_norm_; }
-    std::span<const float> rope_frequencies() const noexcept { return frequencies_; }
+    /// A list of rope frequencies of one of the config's kinds of attention. // (dims / 2)
+    std::span<const float> rope_frequencies(std::size_t kind, std::size_t list) const noexcept { return frequencies_[kind][list]; }
     std::span<const layer_weights<Backend>> layers() const noexcept { return layers_; }
 
-    /// Bytes of weights that one decoded token reads: every matrix but the embeddings, and the output head.
-    std::size_t bytes_read_per_token() const noexcept {
+    /// Bytes of weights that one decoded token reads, using that many experts: every matrix but the embeddings, and the output head.
+    std::size_t bytes_read_per_token(std::size_t experts_used) const noexcept {
+        const auto bytes = [](const feed_forward_weights<Backend>& f) {
+            return f.gate.weight.bytes() + f.up.weight.bytes() + f.down.weight.bytes();
+        };
         std::size_t total = output().bytes();
-        for (const layer_weights<Backend>& l : layers_)
-            for (const linear<Backend>* m : {&l.query, &l.key, &l.value, &l.attention_output, &l.gate, &l.up, &l.down})
-                total += m->weight.bytes();
+        for (const layer_weights<Backend>& l : layers_) {
+            for (const linear<Backend>* m : {&l.query, &l.key, &l.value, &l.attention_output, &l.router}) total += m->weight.bytes();
+            total += bytes(l.feed_forward) + (l.experts.empty() ? 0 : experts_used * bytes(l.experts.front()));
+        }
         return total;
     }
 
 private:
+    using rope_lists = std::array<std::span<const float>, 2>;
     static constexpr std::size_t lane = 16;  // vectors start at multiples of 16 floats, a cache line
 
     static bool is_vector(tensor_role role) noexcept {
@@ -109,33 +129,40 @@ private:
             case query:
             case key:
             case value:
-            case qkv:
             case attention_output:
             case gate:
             case up:
-            case down: return false;
+            case down:
+            case router:
+            case expert_gate:
+            case expert_up:
+            case expert_down: return false;
             default: return true;
         }
     }
 
-    /// f(role, view) or f(view) for every tensor that is there.
+    /// True for what the loader has read into the config.
+    static bool is_in_config(tensor_role role) noexcept {
+        return role == tensor_role::rope_factors || role == tensor_role::rope_short_factors || role == tensor_role::rope_long_factors;
+    }
+
+    /// f(role, view) or f(view) for every matrix and vector that is there.
     template <class F>
     static void for_each_tensor(const model_source& source, F&& f) {
         for (std::size_t r = 0; r < tensor_role_count; ++r) {
             const auto role = static_cast<tensor_role>(r);
-            const std::size_t copies = is_layer_role(role) ? source.config().layers : 1;
-            for (std::size_t i = 0; i < copies; ++i) {
-                if (!source.has(role, i)) continue;
-                if constexpr (std::is_invocable_v<F, tensor_role, const weight_view&>)
-                    f(role, source(role, i));
-                else
-                    f(source(role, i));
-            }
+            if (is_in_config(role)) continue;
+            const std::size_t layers = is_layer_role(role) ? source.config().layers : 1;
+            const std::size_t experts = is_expert_role(role) ? source.config().experts.count : 1;
+            for (std::size_t i = 0; i < layers; ++i)
+                for (std::size_t e = 0; e < experts; ++e)
+                    if (const weight_view w = source(role, i, e); w.rows != 0) f(role, w);
         }
     }
 
     static std::size_t vector_floats(const model_source& source) {
-        std::size_t total = round_up(source.config().rope.dims / 2, lane);
+        std::size_t total = 0;
+        for (const attention_kind& kind : source.config().attention_kinds) total += kind.rope.lists() * round_up(kind.rope.dims / 2, lane);
         for_each_tensor(source, [&](tensor_role role, const weight_view& w) {
             if (is_vector(role)) total += round_up(w.cols, lane);
         });
@@ -163,10 +190,11 @@ private:
             return out;
         }
 
-        matrix pack(tensor_role role, std::size_t layer = 0) {
-            if (!source.has(role, layer)) return {};
-            matrix m = backend.pack(source.fetch(role, layer));
-            count(source(role, layer));
+        matrix pack(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) {
+            if (!source.has(role, layer, expert)) return {};
+            const weight_view w = source.fetch(role, layer, expert);
+            matrix m = backend.pack(w);
+            count(w);
             return m;
         }
 
@@ -184,41 +212,21 @@ private:
         }
 
         norm_params norm(tensor_role gain, tensor_role bias, std::size_t layer) {
-            return {source.architecture().norm, source.config().norm_eps, vector(gain, layer), vector(bias, layer)};
+            const norm_params without_bias = norm(gain, layer);
+            return {without_bias.kind, without_bias.eps, without_bias.gain, vector(bias, layer)};
+        }
+        norm_params norm(tensor_role gain, std::size_t layer) {
+            const float* values = vector(gain, layer);
+            return {values == nullptr ? norm_kind::none : source.architecture().norm, source.config().norm_eps, values, nullptr};
         }
 
-        /// Query, key and value from three matrices, or from the rows of one.
-        void attention(layer_weights<Backend>& layer, std::size_t i) {
-            using enum tensor_role;
-            if (!source.has(qkv, i)) {
-                layer.query = linear_of(query, query_bias, i);
-                layer.key = linear_of(key, key_bias, i);
-                layer.value = linear_of(value, value_bias, i);
-                return;
+        rope_lists frequencies(const rope_config& rope) {
+            rope_lists out;
+            for (std::size_t list = 0; list < rope.lists(); ++list) {
+                const std::span<float> room = take(rope.dims / 2);
+                skald::rope_frequencies(rope, list, room);
+                out[list] = room;
             }
-            const weight_view all = source.fetch(qkv, i);
-            const float* bias = vector(qkv_bias, i);
-            std::size_t first = 0;
-            const std::size_t widths[] = {source.config().query_width(), source.config().kv_width(), source.config().kv_width()};
-            linear<Backend>* const parts[] = {&layer.query, &layer.key, &layer.value};
-            for (std::size_t p = 0; p < 3; ++p) {
-                weight_view w = all;
-                w.rows = widths[p];
-                w.data = all.row(first);
-                *parts[p] = {backend.pack(w), bias == nullptr ? nullptr : bias + first};
-                first += widths[p];
-            }
-            count(all);
-        }
-
-        std::span<const float> frequencies() {
-            const rope_config& rope = source.config().rope;
-            const float* factors = vector(tensor_role::rope_factors, 0);
-            const std::span<float> out = take(rope.dims / 2);
-            for (std::size_t i = 0; factors != nullptr && i < out.size(); ++i)
-                if (!(factors[i] > 0.0f) || !std::isfinite(factors[i]))
-                    fail(errc::bad_file, source.file(), "value ", i, " of the rope factors is ", factors[i], "; it must be positive");
-            skald::rope_frequencies(rope, factors == nullptr ? std::span<const float>{} : std::span(factors, out.size()), out);
             return out;
         }
     };
@@ -226,7 +234,7 @@ private:
     buffer<float> vectors_;
     matrix token_embedding_, position_embedding_, output_;
     norm_params output_norm_;
-    std::span<const float> frequencies_;
+    std::vector<rope_lists> frequencies_;  // of each kind of attention
     std::vector<layer_weights<Backend>> layers_;
 };
 

@@ -22,6 +22,11 @@ struct step_limits {
     step_limits fit(std::size_t tokens) const noexcept { return {std::max<std::size_t>(1, std::min(rows, tokens)), wanted}; }
 };
 
+/// Cosines and sines of a step. // (rows, dims / 2)
+struct rope_table {
+    matrix_view<float> cosine, sine;
+};
+
 template <class Backend>
 class workspace {
 public:
@@ -31,23 +36,25 @@ public:
           query_(limits.rows * c.query_width(), backend.memory()),
           key_(limits.rows * c.kv_width(), backend.memory()),
           value_(limits.rows * c.kv_width(), backend.memory()),
-          gate_(arch.gated ? limits.rows * c.feed_forward : 0, backend.memory()),
-          up_(limits.rows * c.feed_forward, backend.memory()),
-          cosine_(limits.rows * (c.rope.dims / 2), backend.memory()),
-          sine_(limits.rows * (c.rope.dims / 2), backend.memory()),
+          branch_(has_branch(arch) ? limits.rows * c.hidden : 0, backend.memory()),
+          gate_(arch.gated ? limits.rows * c.inner_width() : 0, backend.memory()),
+          up_(limits.rows * c.inner_width(), backend.memory()),
+          cosine_(limits.rows * rope_pairs(c), backend.memory()),
+          sine_(limits.rows * rope_pairs(c), backend.memory()),
           wanted_(limits.wanted * c.hidden, backend.memory()),
           positions_(arch.learned_positions ? limits.rows : 0, backend.memory()),
           narrow_(backend.make_activations(limits.rows, narrow_cols(c))),
-          wide_(backend.make_activations(limits.rows, c.feed_forward)),
+          wide_(backend.make_activations(limits.rows, c.inner_width())),
           scratch_(backend.make_scratch(c.attention())) {}
 
     /// What the constructor takes from the backend's memory resource.
     static std::size_t planned_bytes(const Backend& backend, const architecture& arch, const model_config& c, const step_limits& limits) {
         const auto floats = [](std::size_t n) { return n == 0 ? 0 : buffer<float>::bytes_for(n); };
         return floats(limits.rows * c.hidden) + floats(limits.rows * c.query_width()) + 2 * floats(limits.rows * c.kv_width()) +
-               (arch.gated ? 2 : 1) * floats(limits.rows * c.feed_forward) + 2 * floats(limits.rows * (c.rope.dims / 2)) +
-               floats(limits.wanted * c.hidden) + (arch.learned_positions ? buffer<token_id>::bytes_for(limits.rows) : 0) +
-               backend.activations_bytes(limits.rows, narrow_cols(c)) + backend.activations_bytes(limits.rows, c.feed_forward) +
+               floats(has_branch(arch) ? limits.rows * c.hidden : 0) + (arch.gated ? 2 : 1) * floats(limits.rows * c.inner_width()) +
+               2 * floats(limits.rows * rope_pairs(c)) + floats(limits.wanted * c.hidden) +
+               (arch.learned_positions ? buffer<token_id>::bytes_for(limits.rows) : 0) +
+               backend.activations_bytes(limits.rows, narrow_cols(c)) + backend.activations_bytes(limits.rows, c.inner_width()) +
                backend.scratch_bytes(c.attention());
     }
 
@@ -58,11 +65,18 @@ public:
     matrix_view<float> query(std::size_t rows, std::size_t cols) const noexcept { return {query_.data(), {rows, cols}}; }
     matrix_view<float> key(std::size_t rows, std::size_t cols) const noexcept { return {key_.data(), {rows, cols}}; }
     matrix_view<float> value(std::size_t rows, std::size_t cols) const noexcept { return {value_.data(), {rows, cols}}; }
+    matrix_view<float> branch(std::size_t rows, std::size_t cols) const noexcept { return {branch_.data(), {rows, cols}}; }
     matrix_view<float> gate(std::size_t rows, std::size_t cols) const noexcept { return {gate_.data(), {rows, cols}}; }
     matrix_view<float> up(std::size_t rows, std::size_t cols) const noexcept { return {up_.data(), {rows, cols}}; }
-    matrix_view<float> cosine(std::size_t rows, std::size_t cols) const noexcept { return {cosine_.data(), {rows, cols}}; }
-    matrix_view<float> sine(std::size_t rows, std::size_t cols) const noexcept { return {sine_.data(), {rows, cols}}; }
     matrix_view<float> wanted(std::size_t rows, std::size_t cols) const noexcept { return {wanted_.data(), {rows, cols}}; }
+    /// The rope of the step for one of the config's kinds of attention, to be filled.
+    rope_table rope(const model_config& c, std::size_t kind, std::size_t rows) const noexcept {
+        std::size_t first = 0;
+        for (std::size_t k = 0; k < kind; ++k) first += limits_.rows * (c.attention_kinds[k].rope.dims / 2);
+        const std::size_t pairs = c.attention_kinds[kind].rope.dims / 2;
+        return {{cosine_.data() + first, {rows, pairs}}, {sine_.data() + first, {rows, pairs}}};
+    }
+
     std::span<token_id> positions(std::size_t rows) const noexcept { return {positions_.data(), rows}; }
 
     typename Backend::activations& narrow() noexcept { return narrow_; }  ///< rows of hidden or attention width
@@ -70,10 +84,21 @@ public:
     typename Backend::scratch& scratch() noexcept { return scratch_; }
 
 private:
+    /// A part of the layer that is normalized before it is added to the stream needs a place of its own.
+    static bool has_branch(const architecture& arch) noexcept {
+        return std::any_of(arch.tensors.begin(), arch.tensors.end(), [](const tensor_rule& r) {
+            return r.role == tensor_role::attention_post_norm || r.role == tensor_role::feed_forward_post_norm;
+        });
+    }
+    static std::size_t rope_pairs(const model_config& c) noexcept {
+        std::size_t pairs = 0;
+        for (const attention_kind& kind : c.attention_kinds) pairs += kind.rope.dims / 2;
+        return pairs;
+    }
     static std::size_t narrow_cols(const model_config& c) noexcept { return std::max(c.hidden, c.query_width()); }
 
     step_limits limits_;
-    buffer<float> stream_, query_, key_, value_, gate_, up_, cosine_, sine_, wanted_;
+    buffer<float> stream_, query_, key_, value_, branch_, gate_, up_, cosine_, sine_, wanted_;
     buffer<token_id> positions_;
     typename Backend::activations narrow_, wide_;
     typename Backend::scratch scratch_;

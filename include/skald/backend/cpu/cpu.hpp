@@ -84,6 +84,19 @@ public:
         kernels::copy_rows(in, rows, out);
     }
 
+    void add_rows(matrix_view<const float> in, std::span<const float> weights, std::span<const std::size_t> rows,
+                  matrix_view<float> out) const {
+        kernels::add_rows<Arch>(in, weights, rows, out, team());
+    }
+
+    void scale(matrix_view<float> x, float factor) const { kernels::scale<Arch>(x, factor, team()); }
+    void soft_cap(matrix_view<float> x, float cap) const { kernels::soft_cap<Arch>(x, cap, team()); }
+
+    void norm_parts(matrix_view<float> x, std::size_t width, const norm_params& p) const { kernels::norm_parts<Arch>(x, width, p, team()); }
+    void add_norm(matrix_view<float> in, const norm_params& p, matrix_view<float> out) const {
+        kernels::add_norm<Arch>(in, p, out, team());
+    }
+
     /// `out` must have been resized to the shape of `in`, as in activate() and gate().
     void norm(matrix_view<const float> in, const norm_params& p, activations& out) const { kernels::norm(in, p, out, team()); }
 

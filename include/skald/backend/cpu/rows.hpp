@@ -55,6 +55,18 @@ void norm_row(const float* x, std::size_t n, const norm_params& p, float* y) noe
     }
 }
 
+/// x = f(x), vector after vector.
+template <class Arch, class F>
+void transform(matrix_view<float> x, const workers& w, F f) {
+    const std::size_t cols = x.extent(1);
+    w.split(x.extent(0), rows_a_thread(cols), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            float* row = x.data() + r * x.strides()[0];
+            for (std::size_t i = 0; i < cols; i += lanes) f(simd<Arch>::load_first(row + i, cols - i)).store_first(row + i, cols - i);
+        }
+    });
+}
+
 /// f over the row, or f(x) · up where there is an `up`.
 template <class Arch, activation_kind Kind>
 void activate_row(const float* x, const float* up, std::size_t n, float* y) noexcept {
@@ -74,11 +86,71 @@ void norm(matrix_view<const float> in, const norm_params& p, activations<Arch>& 
     float* y = out.begin();
     w.split(in.extent(0), detail::rows_a_thread(cols), [&](std::size_t begin, std::size_t end) {
         for (std::size_t r = begin; r < end; ++r) {
-            detail::norm_row<Arch>(in.data() + r * in.strides()[0], cols, p, y + r * cols);
+            const float* x = in.data() + r * in.strides()[0];
+            if (p.kind == norm_kind::none)
+                std::memcpy(y + r * cols, x, cols * sizeof(float));
+            else
+                detail::norm_row<Arch>(x, cols, p, y + r * cols);
             out.finish(r);
         }
     });
     out.end();
+}
+
+template <class Arch>
+void norm_parts(matrix_view<float> x, std::size_t width, const norm_params& p, const workers& w) {
+    const std::size_t cols = x.extent(1);
+    w.split(x.extent(0), detail::rows_a_thread(cols), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            float* row = x.data() + r * x.strides()[0];
+            for (std::size_t c = 0; c < cols; c += width) detail::norm_row<Arch>(row + c, width, p, row + c);
+        }
+    });
+}
+
+/// Leaves the normalized rows in `in`.
+template <class Arch>
+void add_norm(matrix_view<float> in, const norm_params& p, matrix_view<float> out, const workers& w) {
+    using V = simd<Arch>;
+    const std::size_t cols = in.extent(1);
+    w.split(in.extent(0), detail::rows_a_thread(cols), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            float* x = in.data() + r * in.strides()[0];
+            float* y = out.data() + r * out.strides()[0];
+            detail::norm_row<Arch>(x, cols, p, x);
+            for (std::size_t i = 0; i < cols; i += lanes)
+                (V::load_first(y + i, cols - i) + V::load_first(x + i, cols - i)).store_first(y + i, cols - i);
+        }
+    });
+}
+
+template <class Arch>
+void scale(matrix_view<float> x, float factor, const workers& w) {
+    using V = simd<Arch>;
+    detail::transform<Arch>(x, w, [=](V v) { return v * V::broadcast(factor); });
+}
+
+template <class Arch>
+void soft_cap(matrix_view<float> x, float cap, const workers& w) {
+    using V = simd<Arch>;
+    detail::transform<Arch>(x, w, [=](V v) { return V::broadcast(cap) * tanh(v * V::broadcast(1.0f / cap)); });
+}
+
+/// out[rows[i]] += weights[i] · in[i].
+template <class Arch>
+void add_rows(matrix_view<const float> in, std::span<const float> weights, std::span<const std::size_t> rows, matrix_view<float> out,
+              const workers& w) {
+    using V = simd<Arch>;
+    const std::size_t cols = in.extent(1);
+    w.split(rows.size(), detail::rows_a_thread(cols), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r) {
+            const V weight = V::broadcast(weights[r]);
+            const float* x = in.data() + r * in.strides()[0];
+            float* y = out.data() + rows[r] * out.strides()[0];
+            for (std::size_t i = 0; i < cols; i += lanes)
+                fma(weight, V::load_first(x + i, cols - i), V::load_first(y + i, cols - i)).store_first(y + i, cols - i);
+        }
+    });
 }
 
 /// out = f(x), or f(x) · up where `up` has rows.
