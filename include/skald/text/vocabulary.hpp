@@ -47,7 +47,7 @@ struct vocabulary_source {
     std::span<const std::string_view> tokens;  ///< at their ids, as files write them; an empty one is none
     std::span<const std::int32_t> kinds;       ///< numbers of token_kind; empty: all normal
     std::span<const std::uint8_t> in_model;    ///< 1: the model makes the token from text; empty: all but control and unknown ones
-    std::span<const float> scores;             ///< of each token, for spm and unigram
+    std::span<const double> scores;            ///< of each token, for spm and unigram
     std::span<const std::string_view> merges;  ///< "left right", best first, for bpe
     model_kind model = model_kind::bpe;
     bool byte_level = true;              ///< tokens but control and user-defined ones are written in the byte alphabet of GPT-2
