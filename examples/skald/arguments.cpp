@@ -1,27 +1,21 @@
 // SPDX-License-Identifier: MIT
 // The command line, declared: every command with its options and their help.
-#include <cmath>
+#include "arguments.hpp"
+
+#include <charconv>
 #include <cstdlib>
 #include <functional>
 #include <string>
 #include <string_view>
 
-#include <CLI/CLI.hpp>
-
 #include <skald/core/error.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/version.hpp>
 
-#include "commands.hpp"
 #include "terminal.hpp"
 
 namespace cli {
 
-namespace {
-
-constexpr std::size_t most_tokens = 0x7FFFFFFF;
-
-/// A number within a range; refuses what is no number, NaN too.
 CLI::Validator real(double least, double most) {
     return CLI::Validator(
         [=](const std::string& text) -> std::string {
@@ -33,16 +27,18 @@ CLI::Validator real(double least, double most) {
         skald::concat("NUMBER ", least, "…", most));
 }
 
-CLI::Validator whole(std::size_t least, std::size_t most = most_tokens) {
+CLI::Validator whole(std::int64_t least, std::int64_t most) {
     return CLI::Validator(
         [=](const std::string& text) -> std::string {
-            std::size_t value = 0;
+            std::int64_t value = 0;
             const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
             if (status == std::errc{} && end == text.data() + text.size() && value >= least && value <= most) return {};
             return skald::concat("'", text, "' is no whole number from ", least, " to ", most);
         },
         "N");
 }
+
+namespace {
 
 void add_path(CLI::App* app, std::string& path) { app->add_option("MODEL", path, "a GGUF file")->required()->type_name("FILE"); }
 
@@ -86,18 +82,7 @@ void add_generation(CLI::App* app, generate_command& c) {
     app->add_option("-n,--max-tokens", c.max_tokens, "tokens to generate at most (default: until the model ends, or the context is full)")
         ->check(whole(1));
     app->add_option("--ctx", c.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
-    sampling_options& s = c.sampling;
-    app->add_option("--temp", s.temperature, "temperature; 0 takes the most probable token")->check(real(0, 1000))->capture_default_str();
-    app->add_option("--top-k", s.top_k, "keep the k most probable tokens; 0: all")->check(whole(0))->capture_default_str();
-    app->add_option("--top-p", s.top_p, "keep the most probable tokens up to this mass")->check(real(0, 1))->capture_default_str();
-    app->add_option("--min-p", s.min_p, "drop tokens below this share of the best one's probability")
-        ->check(real(0, 1))
-        ->capture_default_str();
-    app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens that were used lately; 1: not")
-        ->check(real(0.01, 100))
-        ->capture_default_str();
-    app->add_option("--repeat-last", s.repeat_last, "how many tokens back the penalty looks")->check(whole(0))->capture_default_str();
-    app->add_option("--seed", s.seed, "same seed and same request: same text")->capture_default_str();
+    add_sampling(app, c.sampling);
     app->add_option("--stop", c.stop, "a text that ends the answer (may be given several times)")
         ->allow_extra_args(false)
         ->type_name("TEXT");

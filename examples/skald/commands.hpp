@@ -10,6 +10,7 @@
 #include <skald/backend/ops.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/pipeline/pooling.hpp>
+#include <skald/sampling/logit_bias.hpp>
 
 namespace cli {
 
@@ -24,13 +25,22 @@ struct model_options {
 };
 
 struct sampling_options {
-    float temperature = 0.8f;  // 0: the most probable token
-    std::size_t top_k = 0;     // 0: all
-    float top_p = 1.0f;
-    float min_p = 0.05f;
-    float repeat_penalty = 1.0f;
-    std::size_t repeat_last = 64;
     std::uint64_t seed = 0;
+    float temperature = 0.8f;  // 0: the most probable token
+    float dynatemp_range = 0, dynatemp_exponent = 1;
+    std::int32_t top_k = 0;  // 0: all
+    float top_p = 1, min_p = 0.05f, typical = 1, top_n_sigma = 0, epsilon_cutoff = 0, eta_cutoff = 0;
+    float xtc_probability = 0, xtc_threshold = 0.1f;
+    float repeat_penalty = 1, frequency_penalty = 0, presence_penalty = 0;
+    std::int64_t repeat_last = 64;  // -1: all
+    float dry_multiplier = 0, dry_base = 1.75f;
+    std::int64_t dry_allowed_length = 2, dry_last = -1;
+    std::vector<std::string> dry_breakers{"\n", ":", "\"", "*"};
+    std::int32_t no_repeat_ngram = 0;  // 0: any
+    std::vector<std::string> bad_words;
+    std::vector<skald::sampling::token_bias> logit_bias;
+    int mirostat = 0;  // version; 0: none
+    float mirostat_target = 5, mirostat_rate = 0.1f;
 };
 
 struct generate_command {  // run, chat

@@ -7,6 +7,7 @@
 
 #include <skald/skald.hpp>
 
+#include "sampler.hpp"
 #include "terminal.hpp"
 
 namespace cli {
@@ -58,27 +59,12 @@ private:
     std::vector<skald::kv::sequence_id> sequences_;
 };
 
-skald::sampling::dynamic_chain make_sampler(const sampling_options& o) {
-    namespace sampling = skald::sampling;
-    sampling::dynamic_chain chain;
-    if (o.repeat_penalty != 1.0f && o.repeat_last > 0)
-        chain.add(sampling::repetition_penalty{o.repeat_penalty, static_cast<std::int64_t>(o.repeat_last)});
-    if (o.temperature == 0.0f) {
-        chain.select(sampling::greedy{});
-        return chain;
-    }
-    if (o.top_k > 0) chain.add(sampling::top_k{static_cast<std::int32_t>(o.top_k)});
-    if (o.top_p < 1.0f) chain.add(sampling::top_p{o.top_p});
-    if (o.min_p > 0.0f) chain.add(sampling::min_p{o.min_p});
-    if (o.temperature != 1.0f) chain.add(sampling::temperature{o.temperature});
-    return chain;
-}
-
 class pipeline_writer final : public writer {
 public:
     pipeline_writer(const model& m, const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
                     const std::string& system)
-        : pipeline_(m, policy_for(spec, context, 1), make_sampler(sampling), {.system = system}) {}
+        : pipeline_(m, policy_for(spec, context, 1), make_sampler(sampling, m.has_tokenizer() ? &m.tokenizer() : nullptr),
+                    {.system = system}) {}
 
     result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
         auto text = as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options));

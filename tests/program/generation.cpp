@@ -98,3 +98,44 @@ TEST_CASE("an interrupt ends a generation and keeps what was written") {
     CHECK(o.out.ends_with('\n'));
     CHECK(o.err.find("tok/s") != std::string::npos);
 }
+
+TEST_CASE("sampling options change the text, or say which value they can not take") {
+    const temporary_folder folder;
+    const auto text = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", model, "-q", "-p", "about", "-n", "30", "--ignore-end"});
+        return skald_program(folder, more);
+    };
+    const std::string plain = text({}).out;
+    const std::vector<std::vector<std::string>> working{
+        {"--typical", "0.5"},
+        {"--top-nsigma", "1"},
+        {"--xtc-probability", "1", "--xtc-threshold", "0.01"},
+        {"--dynatemp-range", "0.5"},
+        {"--eta-cutoff", "0.2"},
+        {"--epsilon-cutoff", "0.2"},
+        {"--presence-penalty", "5", "--repeat-last-n", "-1"},
+        {"--frequency-penalty", "5"},
+        {"--dry-multiplier", "9", "--dry-allowed-length", "0", "--dry-sequence-breaker", "none"},
+        {"--no-repeat-ngram-size", "1"},
+        {"--logit-bias", "5+100"},
+        {"--mirostat", "1"},
+        {"--mirostat", "2", "--mirostat-ent", "2", "--mirostat-lr", "0.5"}};
+    for (const std::vector<std::string>& options : working) {
+        CAPTURE(options.front());
+        const outcome o = text(options);
+        CHECK(o.status == 0);
+        CHECK(o.out != plain);
+        CHECK(o.out == text(options).out);
+    }
+    CHECK(text({"--bad-word", "about", "--bad-word", "ship"}).out.find("about") == std::string::npos);
+    const auto refusal = [&](const std::string& option, const std::string& value) {
+        const outcome o = text({option, value});
+        CHECK(o.status == 2);
+        return o.err;
+    };
+    CHECK(refusal("--mirostat", "3").find("--mirostat: '3' is no whole number from 0 to 2") != std::string::npos);
+    CHECK(refusal("--dry-base", "0.5").find("--dry-base: '0.5' is no number from 1 to 1000") != std::string::npos);
+    CHECK(refusal("--repeat-last-n", "-2").find("--repeat-last-n: '-2' is no whole number from -1") != std::string::npos);
+    CHECK(refusal("--typical", "nan").find("--typical: 'nan' is no number from 0 to 1") != std::string::npos);
+    CHECK(refusal("--logit-bias", "5*2").find("--logit-bias: '5*2' is no token id followed by +NUMBER or -NUMBER") != std::string::npos);
+}
