@@ -19,8 +19,9 @@ using namespace skald;
 namespace {
 
 const std::string folder = std::string(SKALD_TEST_DATA) + "/";
-constexpr const char* files[] = {"tiny-llama.gguf",     "tiny-gpt2.gguf",        "tiny-gpt2-bf16.gguf",
-                                 "tiny-llama-f16.gguf", "tiny-llama-quant.gguf", "tiny-llama3.gguf"};
+constexpr const char* files[] = {"tiny-llama.gguf",       "tiny-gpt2.gguf",   "tiny-gpt2-bf16.gguf", "tiny-llama-f16.gguf",
+                                 "tiny-llama-quant.gguf", "tiny-llama3.gguf", "tiny-mixtral.gguf",   "tiny-qwen3moe.gguf",
+                                 "tiny-phi3-long.gguf",   "tiny-gemma2.gguf", "tiny-gemma3.gguf",    "tiny-olmo2.gguf"};
 
 template <class Backend, class Policy>
 void check(const std::string& file, const Policy& policy, executor* pool) {

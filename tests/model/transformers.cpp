@@ -46,8 +46,11 @@ double worst_difference(const std::string& name) {
     return worst / std::sqrt(square);
 }
 
-constexpr const char* models[] = {"tiny-gpt2",       "tiny-gpt2-bf16",    "tiny-llama",  "tiny-llama-f16",  "tiny-llama-mqa",
-                                  "tiny-llama-bias", "tiny-llama-linear", "tiny-llama3", "tiny-llama-long", "tiny-llama-quant"};
+constexpr const char* models[] = {"tiny-gpt2",       "tiny-gpt2-bf16",    "tiny-llama",      "tiny-llama-f16",  "tiny-llama-mqa",
+                                  "tiny-llama-bias", "tiny-llama-linear", "tiny-llama3",     "tiny-llama-long", "tiny-llama-quant",
+                                  "tiny-mistral",    "tiny-mixtral",      "tiny-qwen2",      "tiny-qwen2-yarn", "tiny-qwen3",
+                                  "tiny-qwen3moe",   "tiny-phi3",         "tiny-phi3-short", "tiny-phi3-long",  "tiny-gemma",
+                                  "tiny-gemma2",     "tiny-gemma3",       "tiny-olmo2"};
 
 }  // namespace
 

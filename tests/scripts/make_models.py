@@ -10,47 +10,22 @@ What the files hold: tests/data/README.md.
 """
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+import transformers
+from transformers import GPT2Config, LlamaConfig
 
 import gguf_tools as tools
+import model_families as families
 import tiny_tokenizer
 
 TILE = 64      # keys an attention tile
 RESTART = 1024  # positions after which the attention state restarts
 ROTATION = ("q8_0", "q4_0", "q4_1")
-
-LLAMA_NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-GPT2_NAMES = {
-    "transformer.wte": "token_embd",
-    "transformer.wpe": "position_embd",
-    "transformer.ln_f": "output_norm",
-    "ln_1": "attn_norm",
-    "attn.c_attn": "attn_qkv",
-    "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm",
-    "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down",
-}
 
 
 @dataclass
@@ -64,10 +39,13 @@ class Case:
     storage: str = "f32"
     seed: int = 1
     tokenizer: bool = False
-    extra: dict = field(default_factory=dict)
 
     @property
-    def llama(self):
+    def family(self):
+        return families.family_of(self.config)
+
+
+def llama(self):
         return isinstance(self.config, LlamaConfig)
 
 
@@ -85,6 +63,55 @@ def gpt2(vocab, hidden, heads, feed_forward, layers, context):
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0)
 
 
+def config(kind, heads, kv_heads, vocab=96, hidden=32, feed_forward=48, layers=2, context=256, theta=10000.0, rope=None, **more):
+    """A small configuration of a class of transformers'."""
+    rope = rope or {}
+    parameters = rope if "full_attention" in rope else {"rope_type": "default", "rope_theta": theta, **rope}
+    return kind(vocab_size=vocab, hidden_size=hidden, num_attention_heads=heads, num_key_value_heads=kv_heads, intermediate_size=feed_forward,
+                num_hidden_layers=layers, max_position_embeddings=context, rope_parameters=parameters, bos_token_id=1, eos_token_id=2,
+                pad_token_id=0, **more)
+
+
+def yarn(factor, original, **more):
+    return {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **more}
+
+
+def longrope(original, pairs):
+    return {"rope_type": "longrope", "original_max_position_embeddings": original,
+            "short_factor": [1.0 + 0.05 * i for i in range(pairs)], "long_factor": [1.0 + 0.7 * i for i in range(pairs)]}
+
+
+def families_cases():
+    """A case for each family and for each way a rope is stretched; sequences run past windows and original contexts."""
+    t = transformers
+
+    def case(name, configuration, length, seed):
+        return Case(name, configuration, length, storage="f16", seed=seed)
+
+    local = {"rope_type": "default", "rope_theta": 100.0}
+    both = {"full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}, "sliding_attention": local}
+    moe = {"moe_intermediate_size": 24, "norm_topk_prob": True, "tie_word_embeddings": False}
+    return [
+        case("tiny-mistral", config(t.MistralConfig, 4, 2, sliding_window=11, tie_word_embeddings=False), 90, 21),
+        case("tiny-mixtral", config(t.MixtralConfig, 4, 2, num_local_experts=4, num_experts_per_tok=2, sliding_window=None,
+                                    tie_word_embeddings=False), 70, 22),
+        case("tiny-qwen2", config(t.Qwen2Config, 4, 2, tie_word_embeddings=True), 70, 23),
+        case("tiny-qwen2-yarn", config(t.Qwen2Config, 2, 1, rope=yarn(4.0, 24), tie_word_embeddings=True), 90, 24),
+        case("tiny-qwen3", config(t.Qwen3Config, 4, 2, head_dim=16, rope=yarn(8.0, 16, beta_fast=8.0, beta_slow=0.5, attention_factor=1.1),
+                                  tie_word_embeddings=False), 80, 25),
+        case("tiny-qwen3moe", config(t.Qwen3MoeConfig, 4, 1, head_dim=16, num_experts=6, num_experts_per_tok=3, **moe), 70, 26),
+        case("tiny-phi3", config(t.Phi3Config, 4, 2, sliding_window=13, tie_word_embeddings=False), 70, 27),
+        case("tiny-phi3-short", config(t.Phi3Config, 4, 4, rope=longrope(64, 4), original_max_position_embeddings=64, tie_word_embeddings=False), 60, 28),
+        case("tiny-phi3-long", config(t.Phi3Config, 2, 1, rope=longrope(32, 8), original_max_position_embeddings=32, tie_word_embeddings=False), 90, 29),
+        case("tiny-gemma", config(t.GemmaConfig, 4, 1, head_dim=16), 40, 30),
+        case("tiny-gemma2", config(t.Gemma2Config, 4, 2, head_dim=16, layers=4, sliding_window=9, query_pre_attn_scalar=16,
+                                   attn_logit_softcapping=4.0, final_logit_softcapping=2.5), 80, 31),
+        case("tiny-gemma3", config(t.Gemma3TextConfig, 2, 1, head_dim=16, layers=6, feed_forward=40, sliding_window=9,
+                                   query_pre_attn_scalar=16, rope=both), 80, 32),
+        case("tiny-olmo2", config(t.Olmo2Config, 4, 2, tie_word_embeddings=False), 70, 33),
+    ]
+
+
 def cases():
     llama3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 32}
@@ -99,11 +126,13 @@ def cases():
         Case("tiny-llama-f16", llama(83, 32, 4, 2, 56, 2, 256), length=70, storage="f16", seed=8),
         Case("tiny-llama-quant", llama(160, 64, 4, 2, 128, 3, 256), length=70, storage="mixed", seed=9),
         Case("tiny-llama-long", llama(32, 24, 3, 1, 40, 2, 2048), length=1100, sequences=1, seed=10),
+        *families_cases(),
     ]
 
 
-def random_weights(model, seed):
-    """Name → float32 array for the model's parameters, scaled so that activations stay near 1 and attention is not flat."""
+def random_weights(model, seed, shifted=False):
+    """Name → float32 array for the model's parameters, scaled so that activations stay near 1 and attention is not flat. `shifted`:
+    norms multiply by 1 + weight, and the sum is exact."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, parameter in sorted(model.named_parameters()):
@@ -112,89 +141,24 @@ def random_weights(model, seed):
         if len(shape) == 1:
             norm = "norm" in name or "ln_" in name
             value = 1.0 + 0.2 * noise if norm and name.endswith("weight") else 0.1 * noise
+            if shifted and norm:
+                value = value.astype(np.float32) - np.float32(1.0)
         elif "embed" in name or "wte" in name:
             value = 0.8 * noise
         elif "wpe" in name:
             value = 0.4 * noise
         else:
-            inputs = shape[0] if ".c_" in name else shape[1]
-            gain = 1.6 if any(part in name for part in ("q_proj", "k_proj", "c_attn")) else 1.0
+            inputs = shape[0] if ".c_" in name else shape[-1]
+            gain = 1.6 if any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "c_attn", "mlp.gate.")) else 1.0
             value = gain / np.sqrt(inputs) * noise
         weights[name] = value.astype(np.float32)
     return weights
-
-
-def permute(values, heads):
-    """Rows of each head from halves (all first components, then all second) to pairs, as interleaved rope wants them."""
-    return values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
-
-
-def gguf_name(case, name):
-    module, kind = name.rsplit(".", 1)
-    if module in (names := LLAMA_NAMES if case.llama else GPT2_NAMES):
-        return f"{names[module]}.{kind}"
-    layer, part = module.split(".", 3)[2:]
-    return f"blk.{layer}.{names[part]}.{kind}"
-
-
-def is_transposed(case, name, values):
-    """True for GPT-2's Conv1D matrices, (inputs, outputs) in the model and (outputs, inputs) in the file."""
-    return not case.llama and ".c_" in name and values.ndim == 2
-
-
-def gguf_values(case, name, values):
-    """The values in the file's layout."""
-    if case.llama and "q_proj" in name:
-        return permute(values, case.config.num_attention_heads)
-    if case.llama and "k_proj" in name:
-        return permute(values, case.config.num_key_value_heads)
-    return np.ascontiguousarray(values.T) if is_transposed(case, name, values) else values
 
 
 def storage_of(case, tensor_name, values, index):
     if values.ndim == 1 or tensor_name.startswith("position_embd"):
         return "f32"
     return ROTATION[index % len(ROTATION)] if case.storage == "mixed" else case.storage
-
-
-def rope_factors(config):
-    """What llama.cpp's converter stores as rope_freqs for Llama 3 scaling: a divisor a frequency."""
-    rope, dims = config.rope_parameters, config.head_dim
-    context, low, high = rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
-    wavelengths = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, dims, 2) / dims)
-    keep = np.clip((context / wavelengths - low) / (high - low), 0.0, 1.0)
-    return (1.0 / (keep + (1.0 - keep) / rope["factor"])).astype(np.float32)
-
-
-def write_hyperparameters(case, writer):
-    c = case.config
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(case.name)
-    if not case.llama:
-        writer.add_vocab_size(c.vocab_size)
-        writer.add_block_count(c.n_layer)
-        writer.add_context_length(c.n_positions)
-        writer.add_embedding_length(c.n_embd)
-        writer.add_feed_forward_length(c.n_inner)
-        writer.add_head_count(c.n_head)
-        writer.add_layer_norm_eps(c.layer_norm_epsilon)
-        return
-    writer.add_vocab_size(c.vocab_size)
-    writer.add_block_count(c.num_hidden_layers)
-    writer.add_context_length(c.max_position_embeddings)
-    writer.add_embedding_length(c.hidden_size)
-    writer.add_feed_forward_length(c.intermediate_size)
-    writer.add_head_count(c.num_attention_heads)
-    writer.add_head_count_kv(c.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-    writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(c.head_dim)
-    if c.head_dim * c.num_attention_heads != c.hidden_size:
-        writer.add_key_length(c.head_dim)
-        writer.add_value_length(c.head_dim)
-    if c.rope_parameters["rope_type"] == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(c.rope_parameters["factor"])
 
 
 def write_tokenizer(case, writer):
@@ -219,21 +183,26 @@ def write_tokenizer(case, writer):
 
 def write_model(case, weights, path):
     """Writes the GGUF file; returns the weights as that file rounds them, in the model's layout."""
-    writer = tools.start_file(path, "llama" if case.llama else "gpt2", "q8_0" if case.storage == "mixed" else case.storage)
-    write_hyperparameters(case, writer)
+    family = case.family
+    writer = tools.start_file(path, family.architecture, "q8_0" if case.storage == "mixed" else case.storage)
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(case.name)
+    families.write_hyperparameters(case.config, writer)
     write_tokenizer(case, writer)
     stored, in_file = {}, {}
-    if case.llama and case.config.rope_parameters["rope_type"] == "llama3":
-        tools.add_tensor(writer, "rope_freqs.weight", rope_factors(case.config), "f32")
+    for target, values in families.rope_tensors(case.config).items():
+        tools.add_tensor(writer, target, values, "f32")
     matrices = 0
     for name, values in weights.items():
-        target, laid = gguf_name(case, name), gguf_values(case, name, values)
-        storage = storage_of(case, target, laid, matrices)
-        matrices += values.ndim == 2
-        tools.add_tensor(writer, target, laid, storage)
+        laid = family.lay(case.config, name, values)
+        storage = storage_of(case, next(iter(laid)), values, matrices)
+        matrices += values.ndim > 1
+        for target, part in laid.items():
+            tools.add_tensor(writer, target, part, storage)
         # Rows are rounded each by itself, so their order does not matter; GPT-2's matrices are rounded as they lie in the file.
-        stored[name] = tools.rounded(values.T, storage).T.copy() if is_transposed(case, name, values) else tools.rounded(values, storage)
-        in_file[target] = gguf_values(case, name, stored[name])
+        turned = family.is_transposed(name, values)
+        stored[name] = tools.rounded(values.T, storage).T.copy() if turned else tools.rounded(values, storage)
+        in_file.update(family.lay(case.config, name, stored[name]))
     tools.finish(writer)
     for tensor in tools.open_file(path).tensors:
         if tensor.name in in_file:
@@ -282,10 +251,9 @@ def text_facts(case, model):
 
 def make(case, folder):
     torch.manual_seed(0)
-    architecture = LlamaForCausalLM if case.llama else GPT2LMHeadModel
     case.config._attn_implementation = "eager"
-    model = architecture(case.config).float().eval()
-    stored = write_model(case, random_weights(model, case.seed), folder / f"{case.name}.gguf")
+    model = case.family.model(case.config).float().eval()
+    stored = write_model(case, random_weights(model, case.seed, case.family.shifted), folder / f"{case.name}.gguf")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(stored[name]))

@@ -141,8 +141,30 @@ private:
         typename Backend::activations& in = w_.narrow();
         in.resize(rows_, config_.hidden);
         backend_.norm(x_, layer.feed_forward_norm, in);
-        add(layer.feed_forward_post_norm,
-            [&](matrix_view<float> out, bool accumulate) { inner_product(layer.feed_forward, config_.feed_forward, in, out, accumulate); });
+        add(layer.feed_forward_post_norm, [&](matrix_view<float> out, bool accumulate) {
+            if (layer.experts.empty())
+                inner_product(layer.feed_forward, config_.feed_forward, in, out, accumulate);
+            else
+                experts(layer, in, out, accumulate);
+        });
+    }
+
+    /// Each row through the experts its router chooses, expert after expert, all rows of one together. // in, out: (rows, hidden)
+    void experts(const layer_weights<Backend>& layer, typename Backend::activations& in, matrix_view<float> out, bool accumulate) {
+        expert_space<Backend>& space = w_.experts();
+        const matrix_view<float> logits = space.logits(rows_, config_.experts.count);
+        backend_.matmul(in, std::array{product(layer.router, logits)});
+        space.routing.choose(logits);
+        for (std::size_t r = 0; !accumulate && r < rows_; ++r) std::ranges::fill(out.row(r), 0.0f);
+        for (std::size_t e = 0; e < layer.experts.size(); ++e) {
+            const std::span<const std::size_t> rows = space.routing.rows(e);
+            if (rows.empty()) continue;
+            const matrix_view<float> result = space.out(rows.size(), config_.hidden);
+            space.in.resize(rows.size(), config_.hidden);
+            backend_.copy_rows(std::as_const(in).values(), rows, space.in.values());
+            inner_product(layer.experts[e], config_.experts.feed_forward, space.in, result, false);
+            backend_.add_rows(result, space.routing.weights(e), rows, out);
+        }
     }
 
     /// down(f(gate) · up) or down(f(up)) of rows. // in: (rows, hidden)

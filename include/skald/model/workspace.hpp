@@ -4,12 +4,14 @@
 // at a time; a pipeline or an engine owns one.
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 
 #include <skald/backend/ops.hpp>
 #include <skald/core/buffer.hpp>
 #include <skald/core/types.hpp>
 #include <skald/model/architecture.hpp>
 #include <skald/model/config.hpp>
+#include <skald/model/experts.hpp>
 
 namespace skald {
 
@@ -45,7 +47,9 @@ public:
           positions_(arch.learned_positions ? limits.rows : 0, backend.memory()),
           narrow_(backend.make_activations(limits.rows, narrow_cols(c))),
           wide_(backend.make_activations(limits.rows, c.inner_width())),
-          scratch_(backend.make_scratch(c.attention())) {}
+          scratch_(backend.make_scratch(c.attention())) {
+        if (c.experts.count != 0) experts_.emplace(backend, c, limits.rows);
+    }
 
     /// What the constructor takes from the backend's memory resource.
     static std::size_t planned_bytes(const Backend& backend, const architecture& arch, const model_config& c, const step_limits& limits) {
@@ -55,7 +59,8 @@ public:
                2 * floats(limits.rows * rope_pairs(c)) + floats(limits.wanted * c.hidden) +
                (arch.learned_positions ? buffer<token_id>::bytes_for(limits.rows) : 0) +
                backend.activations_bytes(limits.rows, narrow_cols(c)) + backend.activations_bytes(limits.rows, c.inner_width()) +
-               backend.scratch_bytes(c.attention());
+               backend.scratch_bytes(c.attention()) +
+               (c.experts.count == 0 ? 0 : expert_space<Backend>::planned_bytes(backend, c, limits.rows));
     }
 
     const step_limits& limits() const noexcept { return limits_; }
@@ -82,6 +87,7 @@ public:
     typename Backend::activations& narrow() noexcept { return narrow_; }  ///< rows of hidden or attention width
     typename Backend::activations& wide() noexcept { return wide_; }      ///< rows of feed-forward width
     typename Backend::scratch& scratch() noexcept { return scratch_; }
+    expert_space<Backend>& experts() noexcept { return *experts_; }  ///< of a model with experts
 
 private:
     /// A part of the layer that is normalized before it is added to the stream needs a place of its own.
@@ -102,6 +108,7 @@ private:
     buffer<token_id> positions_;
     typename Backend::activations narrow_, wide_;
     typename Backend::scratch scratch_;
+    std::optional<expert_space<Backend>> experts_;
 };
 
 }  // namespace skald
