@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <string>
 #include <string_view>
 
 #include <skald/text/detail/unicode_table.hpp>
@@ -79,6 +80,24 @@ constexpr unit unit_at(std::string_view text, std::size_t at) noexcept {
     char32_t code = lead & (0xFFu >> (found.length + 1));
     for (std::size_t i = 1; i < found.length; ++i) code = code << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3Fu);
     return {code, found.length, class_of(code)};
+}
+
+/// Appends a code point as UTF-8.
+inline void append_utf8(char32_t code, std::string& out) {
+    const auto tail = [&](unsigned shift) { out += static_cast<char>(0x80 | (code >> shift & 0x3F)); };
+    if (code < 0x80) {
+        out += static_cast<char>(code);
+        return;
+    }
+    if (code < 0x800)
+        out += static_cast<char>(0xC0 | code >> 6);
+    else if (code < 0x10000)
+        out += static_cast<char>(0xE0 | code >> 12);
+    else
+        out += static_cast<char>(0xF0 | code >> 18);
+    if (code >= 0x10000) tail(12);
+    if (code >= 0x800) tail(6);
+    tail(0);
 }
 
 static_assert(unit_at("é", 0).code == 0xE9 && unit_at("é", 0).any(lower));
