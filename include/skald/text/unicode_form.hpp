@@ -52,9 +52,15 @@ struct unicode_form_step {
     }
 
 private:
+    /// Class (0: a starter), place and code point in one number, so that sorting numbers keeps the order of equal classes.
     struct mark {
-        char32_t code;
-        std::uint8_t combining;  // class; 0: a starter
+        std::uint64_t key;
+
+        mark(char32_t code, std::size_t place) noexcept
+            : key(static_cast<std::uint64_t>(detail::combining_class(code)) << 56 | static_cast<std::uint64_t>(place) << 21 | code) {}
+        char32_t code() const noexcept { return static_cast<char32_t>(key & 0x1FFFFF); }
+        std::uint64_t combining() const noexcept { return key >> 56; }
+        void become(char32_t code) noexcept { key = (key & ~std::uint64_t{0x1FFFFF}) | code; }
     };
 
     bool composes() const noexcept { return form == normal_form::nfc || form == normal_form::nfkc; }
@@ -74,20 +80,20 @@ private:
         marks.clear();
         for (std::size_t at = 0; at < text.size();) {
             const detail::unit u = detail::unit_at(text, at);
-            detail::decompose(u.code, compatible(), [&](char32_t code) { marks.push_back({code, detail::combining_class(code)}); });
+            detail::decompose(u.code, compatible(), [&](char32_t code) { marks.emplace_back(code, marks.size()); });
             at += u.length;
         }
         order(marks);
         if (composes()) compose(marks);
-        for (const mark& m : marks) detail::append_utf8(m.code, out);
+        for (const mark& m : marks) detail::append_utf8(m.code(), out);
     }
 
     static void order(std::vector<mark>& marks) {
-        const auto is_starter = [](const mark& m) { return m.combining == 0; };
+        const auto is_starter = [](const mark& m) { return m.combining() == 0; };
         for (auto first = marks.begin(); first != marks.end();) {
             first = std::find_if_not(first, marks.end(), is_starter);
             const auto last = std::find_if(first, marks.end(), is_starter);
-            std::stable_sort(first, last, [](const mark& a, const mark& b) { return a.combining < b.combining; });
+            std::sort(first, last, [](const mark& a, const mark& b) { return a.key < b.key; });
             first = last;
         }
     }
@@ -95,15 +101,15 @@ private:
     static void compose(std::vector<mark>& marks) noexcept {
         std::size_t kept = 0, starter = marks.size();  // none yet
         for (const mark m : marks) {
-            if (starter < kept && (kept == starter + 1 || marks[kept - 1].combining < m.combining))
-                if (const char32_t both = detail::composed(marks[starter].code, m.code); both != 0) {
-                    marks[starter].code = both;
+            if (starter < kept && (kept == starter + 1 || marks[kept - 1].combining() < m.combining()))
+                if (const char32_t both = detail::composed(marks[starter].code(), m.code()); both != 0) {
+                    marks[starter].become(both);
                     continue;
                 }
-            if (m.combining == 0) starter = kept;
+            if (m.combining() == 0) starter = kept;
             marks[kept++] = m;
         }
-        marks.resize(kept);
+        marks.erase(marks.begin() + static_cast<std::ptrdiff_t>(kept), marks.end());
     }
 };
 
