@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // From a path to a model, and what it will cost in memory before a weight is read.
+#include <concepts>
 #include <cstddef>
 #include <filesystem>
 #include <memory_resource>
@@ -11,8 +12,10 @@
 #include <skald/core/error.hpp>
 #include <skald/core/memory.hpp>
 #include <skald/io/gguf.hpp>
+#include <skald/io/hf_folder.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/model/gguf_source.hpp>
+#include <skald/model/hf_source.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/workspace.hpp>
 
@@ -37,12 +40,30 @@ inline std::optional<text_side> load_text(const io::gguf_file& file, std::pmr::m
     }
 }
 
+/// The text side of a folder.
+inline std::optional<text_side> load_text(const io::hf_folder&, std::pmr::memory_resource*, std::string& why) {
+    why = "tokenizer.json is not read by this version; give token ids instead of text";
+    return std::nullopt;
+}
+
 }  // namespace detail
 
-/// Loads a model from an open file, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
+/// An open file or folder that a model is loaded from.
+template <class F>
+concept model_file = std::same_as<F, io::gguf_file> || std::same_as<F, io::hf_folder>;
+
+/// Calls f with the open model at `path`: a Hugging Face folder for a folder or a .safetensors file, else a GGUF file, the first one of a
+/// split model. Throws errc::io and errc::bad_file as these do.
+template <class F>
+decltype(auto) with_model_file(const std::filesystem::path& path, const io::open_options& options, F&& f) {
+    if (io::hf_folder::accepts(path)) return f(io::hf_folder::open(path, options));
+    return f(io::gguf_file::open(path, options));
+}
+
+/// Loads a model from an open file or folder, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
 /// Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the memory resource throws.
-template <class Backend>
-model<Backend> load_model(const io::gguf_file& file, const load_options& options = {}) {
+template <class Backend, model_file File>
+model<Backend> load_model(const File& file, const load_options& options = {}) {
     const model_source source = read_source(file);
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
     std::string why;
@@ -58,15 +79,16 @@ model<Backend> load_model(const io::gguf_file& file, const load_options& options
                            .logger = options.logger});
 }
 
-/// Loads a model from a GGUF file, the first one of a split model.
+/// Loads a model from a GGUF file, the first one of a split model, or from a Hugging Face folder.
 template <class Backend>
 model<Backend> load_model(const std::filesystem::path& path, const load_options& options = {}) {
-    return load_model<Backend>(io::gguf_file::open(path, {.copy = options.copy}), options);
+    return with_model_file(path, {.copy = options.copy}, [&](const auto& file) { return load_model<Backend>(file, options); });
 }
 
 /// Bytes a model and one pipeline on it take from their memory resource. Not in it, since it comes from the host's heap: token
 /// histories and text (some bytes a token), and what a sampling chain needs for its candidates (12 bytes a token of the
-/// vocabulary; none when it is greedy).
+/// vocabulary; none when it is greedy), tables of the open file, and while a folder loads whose matrices lie transposed (GPT-2) a copy
+/// of one of them.
 struct memory_plan {
     std::size_t weights = 0;
     std::size_t tokenizer = 0;
@@ -76,10 +98,10 @@ struct memory_plan {
     std::size_t total() const noexcept { return weights + tokenizer + cache + workspace; }
 };
 
-/// What loading the file and a pipeline with that cache policy will take; `limits.rows` is the pipeline's chunk. Reads metadata only, no
-/// weights.
-template <class Backend, kv::policy Policy>
-memory_plan plan(const io::gguf_file& file, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
+/// What loading the file or folder and a pipeline with that cache policy will take; `limits.rows` is the pipeline's chunk. Reads metadata
+/// only, no weights.
+template <class Backend, model_file File, kv::policy Policy>
+memory_plan plan(const File& file, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
     const model_source source = read_source(file);
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
     memory_plan out;
@@ -97,7 +119,7 @@ memory_plan plan(const io::gguf_file& file, const load_options& options, const P
 
 template <class Backend, kv::policy Policy>
 memory_plan plan(const std::filesystem::path& path, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
-    return plan<Backend>(io::gguf_file::open(path, {.copy = options.copy}), options, policy, limits);
+    return with_model_file(path, {.copy = options.copy}, [&](const auto& file) { return plan<Backend>(file, options, policy, limits); });
 }
 
 }  // namespace skald
