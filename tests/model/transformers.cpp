@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Exact logits against those of transformers in float32, computed by tests/scripts/make_models.py and committed beside the models.
+// Exact logits against those of transformers in float32, computed by tests/scripts/make_models.py and make_hf_models.py and committed
+// beside the models.
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -22,14 +27,14 @@ namespace {
 
 /// The largest difference between our logits and the fixture's, in units of the fixture's standard deviation.
 template <class Backend>
-double worst_difference(const std::string& name) {
-    const std::string folder = std::string(SKALD_TEST_DATA) + "/";
-    std::ifstream in(folder + name + ".json");
+double worst_difference(const std::filesystem::path& facts) {
+    std::ifstream in(facts);
     const nlohmann::json spec = nlohmann::json::parse(in);
-    const npy expected = read_npy(folder + spec.at("logits").get<std::string>());
+    const std::filesystem::path folder = facts.parent_path();
+    const npy expected = read_npy((folder / spec.at("logits").get<std::string>()).string());
     const auto sequences = spec.at("tokens").get<std::vector<tokens>>();
     const auto rows = spec.at("rows").get<std::vector<std::size_t>>();
-    const model<Backend> m = load_model<Backend>(folder + spec.at("model").get<std::string>(), {.compute = compute::exact});
+    const model<Backend> m = load_model<Backend>(folder / spec.at("model").get<std::string>(), {.compute = compute::exact});
     const std::size_t vocabulary = m.config().vocabulary;
     REQUIRE(expected.shape == std::vector<std::size_t>{sequences.size(), rows.size(), vocabulary});
 
@@ -52,12 +57,35 @@ constexpr const char* models[] = {"tiny-gpt2",       "tiny-gpt2-bf16",    "tiny-
                                   "tiny-qwen3moe",   "tiny-phi3",         "tiny-phi3-short", "tiny-phi3-long",  "tiny-gemma",
                                   "tiny-gemma2",     "tiny-gemma3",       "tiny-olmo2"};
 
+/// The Hugging Face folders: hf-* among the test data, or all such in the folder that SKALD_HF_MODELS names.
+std::vector<std::filesystem::path> hf_folders() {
+    const char* other = std::getenv("SKALD_HF_MODELS");
+    std::vector<std::filesystem::path> out;
+    for (const auto& entry : std::filesystem::directory_iterator(other != nullptr ? other : SKALD_TEST_DATA))
+        if (entry.path().filename().string().starts_with("hf-")) out.push_back(entry.path());
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("exact logits agree with transformers to 1e-4 of their standard deviation", "[model]", reference::naive, cpu<>) {
     for (const char* name : models) {
-        const double worst = worst_difference<TestType>(name);
+        const double worst = worst_difference<TestType>(std::filesystem::path(SKALD_TEST_DATA) / (std::string(name) + ".json"));
         CAPTURE(name, worst);
+        CHECK(worst < 1e-4);
+    }
+}
+
+TEMPLATE_TEST_CASE("exact logits of Hugging Face folders agree with transformers to 1e-4 of their standard deviation", "[model]",
+                   reference::naive, cpu<>) {
+    const std::vector<std::filesystem::path> folders = hf_folders();
+    REQUIRE(folders.size() >= 10);
+    for (const std::filesystem::path& folder : folders) {
+        CAPTURE(folder.string());
+        double worst = 1e9;
+        CHECK_NOTHROW(worst = worst_difference<TestType>(folder / "expected.json"));
+        CAPTURE(worst);
         CHECK(worst < 1e-4);
     }
 }

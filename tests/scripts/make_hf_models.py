@@ -84,8 +84,8 @@ def random_case(rng, number):
                   intermediate_size=rng.choice([24, 40, 72, 120]), num_hidden_layers=rng.randint(1, 5),
                   max_position_embeddings=rng.choice([128, 200, 512]), tie_word_embeddings=rng.random() < 0.5,
                   rms_norm_eps=rng.choice([1e-5, 1e-6, 1e-3]))
-    if own_head_dim or family.startswith("Gemma"):
-        config["head_dim"] = head_dim
+    if own_head_dim or family.startswith("Gemma") or family == "Mixtral":  # whose scaled ropes need it in transformers 5.23
+        config["head_dim"] = head_dim if own_head_dim or family.startswith("Gemma") else hidden // heads
     rope = rng.choice(["default", "default", "linear", "llama3", "yarn", "longrope"])
     theta = rng.choice([100.0, 10000.0, 500000.0])
     dims = config.get("head_dim", hidden // heads)
@@ -198,7 +198,7 @@ def make(case, out):
     logits = np.ascontiguousarray(make_models.logits_of(read.eval(), tokens)[:, rows], dtype="<f4")
     assert np.isfinite(logits).all()
     np.save(folder / "logits.npy", logits)
-    (folder / "expected.json").write_text(json.dumps({"rows": rows, "tokens": tokens}, separators=(",", ":")) + "\n")
+    (folder / "expected.json").write_text(json.dumps({"model": ".", "logits": "logits.npy", "rows": rows, "tokens": tokens}, separators=(",", ":")) + "\n")
     size = sum(f.stat().st_size for f in folder.iterdir())
     print(f"{case.name:40} {case.dtype:9} {len(list(folder.glob('*.safetensors')))} files, {size} bytes, logits' deviation {logits.std():.3f}", flush=True)
 

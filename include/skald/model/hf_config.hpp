@@ -174,7 +174,8 @@ inline void read_gemma(const config_reader& in, model_config& c) {
     const auto cap = [&](const char* key, float otherwise) {
         return in.file.value().contains(key) ? in.file.get<float>(key).value_or(0.0f) : otherwise;
     };
-    c.attention_soft_cap = cap("attn_logit_softcapping", c.attention_soft_cap);
+    const bool second = in.family.architecture == &architectures::gemma2;  // Gemma 3 has the key and no use for it
+    if (second) c.attention_soft_cap = cap("attn_logit_softcapping", c.attention_soft_cap);
     c.logit_soft_cap = cap("final_logit_softcapping", c.logit_soft_cap);
 }
 
