@@ -60,12 +60,12 @@ public:
         return s;
     }
 
-    /// After a token that the grammar names, as a whole.
-    match_state next_token(match_state s, token_id token) {
+    /// After a token that the grammar names, as a whole: `!<…>` names all but one and those that end texts.
+    match_state next_token(match_state s, token_id token, bool ends) {
         if (!reads_tokens(s)) return dead;
         return step(s, [&](const node& n) {
             if (n.kind == node_kind::token) return n.value == static_cast<std::uint32_t>(token);
-            return n.kind == node_kind::any_token && n.value != static_cast<std::uint32_t>(token);
+            return n.kind == node_kind::any_token && !ends && n.value != static_cast<std::uint32_t>(token);
         });
     }
 

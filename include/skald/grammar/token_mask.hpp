@@ -62,7 +62,7 @@ public:
     /// After a token that is no end token: read as a whole where the grammar names it, else by its bytes. A state stands for both.
     match_state next(match_state s, token_id token) {
         if (token < 0 || static_cast<std::size_t>(token) >= trie_->vocabulary()) return matcher::dead;
-        if (const match_state named = matcher_.next_token(s, token); named != matcher::dead) return named;
+        if (const match_state named = matcher_.next_token(s, token, trie_->is_end(token)); named != matcher::dead) return named;
         const std::string_view bytes = trie_->piece(token);
         return bytes.empty() ? matcher::dead : matcher_.next(s, bytes);
     }
@@ -122,7 +122,8 @@ private:
         }
         if (matcher_.reads_tokens(s))
             for (std::size_t i = 0; i < trie_->vocabulary(); ++i)
-                if (const auto id = static_cast<token_id>(i); matcher_.next_token(s, id) != matcher::dead) allowed.push_back(id);
+                if (const auto id = static_cast<token_id>(i); matcher_.next_token(s, id, trie_->is_end(id)) != matcher::dead)
+                    allowed.push_back(id);
         if (matcher_.accepts(s)) allowed.insert(allowed.end(), trie_->end_tokens().begin(), trie_->end_tokens().end());
         return compress();
     }
