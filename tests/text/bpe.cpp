@@ -62,7 +62,8 @@ TEST_CASE("merging gives what the definition gives, for short and for long words
     source.kinds = parts.kinds;
     const text::vocabulary tokens(source, std::pmr::get_default_resource());
     const text::merge_table merges(source, tokens, std::pmr::get_default_resource());
-    text::word_merger merger(tokens, merges);
+    const text::bpe_symbols symbols(source);
+    text::word_merger merger(tokens, merges, symbols);
     const unsigned seed = std::random_device{}();
     CAPTURE(seed);
     std::mt19937 random(seed);

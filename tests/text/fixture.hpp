@@ -25,6 +25,7 @@ struct vocabulary_parts {
     std::vector<std::string> tokens, merges;
     std::vector<std::int32_t> kinds;
     text::vocabulary_source source{};  // without the arrays
+    std::string pre = "gpt-2";
 
     static vocabulary_parts read(std::string_view pre = "gpt-2") {
         const auto file = io::gguf_file::open(tokenizer_data("bpe.gguf"));
@@ -33,7 +34,7 @@ struct vocabulary_parts {
         for (const auto s : file.meta().strings("tokenizer.ggml.merges")) out.merges.emplace_back(s);
         out.kinds = file.meta().ints("tokenizer.ggml.token_type");
         out.source.place = "fixture";
-        out.source.pre = pre;
+        out.pre = pre;
         return out;
     }
 
@@ -43,7 +44,10 @@ struct vocabulary_parts {
         s.tokens = t;
         s.merges = m;
         s.kinds = kinds;
-        return text::tokenizer(s, memory);
+        const text::published_division& division = text::find_division(pre, "fixture");
+        s.whole_words = division.whole_words;
+        s.add_bos = s.add_bos || (division.add_bos && s.bos >= 0);
+        return text::tokenizer(s, {.pre = text::make_pre_tokenizer(division)}, memory);
     }
 };
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include <skald/text/pre_tokenizer.hpp>
+#include <skald/text/published_division.hpp>
 
 #include "io/refusal.hpp"
 #include "support/catch.hpp"
@@ -19,7 +19,8 @@ namespace {
 
 words split_by(std::string_view pre, std::string_view text) {
     words out;
-    text::split(text::find_pre_tokenizer(pre, "test"), text, [&](std::string_view w) { out.emplace_back(w); });
+    const text::pre_tokenizer p = text::make_pre_tokenizer(text::find_division(pre, "test"));
+    text::text_divider(p).divide(text, true, [&](std::string_view w) { out.emplace_back(w); });
     return out;
 }
 
@@ -64,21 +65,24 @@ TEST_CASE("the words together are the text, for every pre-tokenizer and any byte
     const unsigned seed = std::random_device{}();
     CAPTURE(seed);
     std::mt19937 random(seed);
-    for (const text::pre_tokenizer& p : text::pre_tokenizers)
+    for (const text::published_division& d : text::published_divisions) {
+        const text::pre_tokenizer p = text::make_pre_tokenizer(d);
+        text::text_divider divider(p);
         for (int i = 0; i < 200; ++i) {
             const std::string text = random_text(random, random() % 60, i % 2 == 0);
             std::string joined;
             bool empty = false;
-            text::split(p, text, [&](std::string_view w) {
+            divider.divide(text, true, [&](std::string_view w) {
                 joined += w;
                 empty |= w.empty();
             });
             REQUIRE(joined == text);
             REQUIRE_FALSE(empty);
         }
+    }
 }
 
 TEST_CASE("a pre-tokenizer that is not known is refused by name") {
-    check_error([] { text::find_pre_tokenizer("no-such", "m.gguf"); }, errc::unsupported, "m.gguf",
+    check_error([] { text::find_division("no-such", "m.gguf"); }, errc::unsupported, "m.gguf",
                 {"'no-such'", "tokenizer.ggml.pre", "qwen2"});
 }

@@ -36,7 +36,7 @@ std::vector<std::string> divided(const std::string& text, std::string_view by) {
 
 TEST_CASE("real vocabularies give the ids that stand beside them") {
     const char* folder = std::getenv("SKALD_SHARED");
-    for (const std::string name : {"gpt-2", "starcoder", "deepseek-coder"}) {
+    for (const std::string name : {"gpt-2", "starcoder", "deepseek-coder", "llama-spm", "phi-3"}) {
         const std::string path = (folder == nullptr ? std::string() : std::string(folder) + "/tokenizers/") + name + ".gguf";
         if (folder == nullptr || !std::filesystem::exists(path)) {
             WARN("skipped " << name << ": the environment variable SKALD_SHARED names no folder with tokenizers/" << name << ".gguf");

@@ -63,10 +63,8 @@ TEST_CASE("BOS and EOS are added on request, and asking for one that is missing 
     CHECK_FALSE(t.add_bos());
     CHECK(t.eos() == -1);
     check_error([&] { t.encode("", {.add_eos = true}); }, errc::invalid_argument, "add_eos", {"no EOS token"});
-    parts.source.pre = "llama-bpe";  // whose texts start with BOS by default
+    parts.pre = "llama-bpe";  // whose texts start with BOS by default
     CHECK(parts.make().add_bos());
-    parts.source.add_bos = false;
-    CHECK_FALSE(parts.make().add_bos());
 }
 
 TEST_CASE("generation ends at EOS, at EOT and at tokens of certain names, which are control tokens whatever the file says") {

@@ -1,78 +1,127 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The tokens that are looked for in the text itself, before it is divided into words: user-defined ones anywhere, control tokens
-// where the text is trusted to name them.
-#include <algorithm>
-#include <array>
-#include <bitset>
+// The tokens that are looked for in a text before it is divided into words: user-defined ones anywhere, control tokens where the text
+// is trusted to name them.
 #include <cstddef>
-#include <cstdint>
 #include <memory_resource>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
 #include <skald/io/detail/quote.hpp>
+#include <skald/text/detail/code_point_set.hpp>
+#include <skald/text/detail/piece_trie.hpp>
 #include <skald/text/vocabulary.hpp>
 
 namespace skald::text {
 
-/// Finds the longest added token at a place: a binary search that narrows byte by byte. Refers to the vocabulary it is made
-/// from only in its members' arguments. Move-only.
+/// An added token as it is looked for.
+struct token_needle {
+    added_token token;
+    std::string text;
+    bool control = false;  ///< only where the text is trusted
+};
+
+/// A set of added tokens. Move-only.
 class added_tokens {
 public:
     static constexpr std::size_t longest = 1024;  ///< bytes of an added token; bounds the work a byte of text can cost
 
+    /// A token found: the bytes it is written as, and with the spaces it takes along.
+    struct match {
+        token_id id;
+        std::size_t begin, end, matched_end;
+    };
+
     added_tokens() noexcept = default;  ///< none
 
-    /// Throws errc::bad_file for an added token longer than `longest`.
-    added_tokens(const vocabulary& tokens, std::string_view place, std::pmr::memory_resource* memory) {
-        const auto is_one = [&](token_id id) { return tokens.is_added(id) && !tokens.piece(id).empty(); };
-        std::size_t n = 0;
-        for (token_id id = 0; tokens.contains(id); ++id) n += is_one(id);
-        ids_ = buffer<token_id>(n, memory);
-        n = 0;
-        for (token_id id = 0; tokens.contains(id); ++id) {
-            if (!is_one(id)) continue;
-            const std::string_view piece = tokens.piece(id);
-            if (piece.size() > longest)
-                fail(errc::bad_file, place, "key 'tokenizer.ggml.tokens': the special token ", id, " ", io::detail::in_quotes(piece),
-                     " has ", piece.size(), " bytes; at most ", longest, " are possible");
-            ids_[n++] = id;
-            starts_.set(static_cast<unsigned char>(piece[0]));
+    /// Of equal texts the first counts. Throws errc::bad_file for a text longer than `longest`.
+    added_tokens(const std::vector<token_needle>& needles, std::string_view place, std::pmr::memory_resource* memory)
+        : rules_(needles.size(), memory) {
+        std::vector<detail::trie_key> keys;
+        for (std::size_t i = needles.size(); i-- > 0;) {  // a trie keeps the last of equals
+            const token_needle& n = needles[i];
+            if (n.text.empty()) continue;
+            if (n.text.size() > longest)
+                fail(errc::bad_file, place, "the special token ", n.token.id, " ", io::detail::in_quotes(n.text), " has ", n.text.size(),
+                     " bytes; at most ", longest, " are possible");
+            const auto number = static_cast<token_id>(needles.size() - 1 - i);
+            rules_[static_cast<std::size_t>(number)] = {n.token, n.control};
+            keys.push_back({n.text, number});
         }
-        std::sort(ids_.data(), ids_.data() + n, [&](token_id a, token_id b) {
-            const int order = tokens.piece(a).compare(tokens.piece(b));
-            return order != 0 ? order < 0 : a < b;
-        });
+        empty_ = keys.empty();
+        trie_ = detail::piece_trie(std::move(keys), place, memory);
     }
 
-    /// The longest added token that `text` has at `at`, or -1. Control and unknown tokens count only if they end at or before
-    /// `trusted_end`. Of equal ones the first in the vocabulary.
-    token_id match(const vocabulary& tokens, std::string_view text, std::size_t at, std::size_t trusted_end) const noexcept {
-        if (!starts_[static_cast<unsigned char>(text[at])]) return -1;
-        const token_id *first = ids_.data(), *last = first + ids_.size();
-        token_id best = -1;
-        for (std::size_t length = 0; first != last; ++length) {
-            // Here all of [first, last) start with the `length` bytes at `at`; those that are no longer stand first.
-            for (bool found = false; first != last && tokens.piece(*first).size() == length; ++first)
-                if (!found && (tokens.kind(*first) == token_kind::user_defined || at + length <= trusted_end)) {
-                    best = *first;
-                    found = true;
-                }
-            if (at + length >= text.size()) break;
-            const auto byte = static_cast<unsigned char>(text[at + length]);
-            const auto byte_of = [&](token_id id) { return static_cast<unsigned char>(tokens.piece(id)[length]); };
-            first = std::partition_point(first, last, [&](token_id id) { return byte_of(id) < byte; });
-            last = std::partition_point(first, last, [&](token_id id) { return byte_of(id) == byte; });
+    bool empty() const noexcept { return empty_; }
+
+    /// The first token at or after `at`, the longest that starts there; `open` is where the text not yet taken starts. Control tokens
+    /// count only if `trusted(begin, end)`. False: none.
+    template <class Trusted>
+    bool find(std::string_view text, std::size_t at, std::size_t open, Trusted trusted, match& out) const {
+        if (empty_) return false;
+        while (at < text.size()) {
+            std::size_t end = 0;
+            const rule* best = longest_at(text, at, trusted, end);
+            if (best == nullptr) {
+                ++at;
+                continue;
+            }
+            if (best->token.single_word && !stands_alone(text, at, end)) {
+                at = end;
+                continue;
+            }
+            out = {best->token.id, at, end, end};
+            if (best->token.left_strip)
+                while (out.begin > open && is_space_at(text, detail::unit_before(text, out.begin)))
+                    out.begin = detail::unit_before(text, out.begin);
+            if (best->token.right_strip)
+                while (out.end < text.size() && is_space_at(text, out.end)) out.end += detail::code_unit_at(text, out.end).length;
+            return true;
+        }
+        return false;
+    }
+
+private:
+    struct rule {
+        added_token token;
+        bool control;
+    };
+
+    template <class Trusted>
+    const rule* longest_at(std::string_view text, std::size_t at, Trusted trusted, std::size_t& end) const {
+        const rule* best = nullptr;
+        detail::piece_trie::node node = trie_.root;
+        for (std::size_t i = at; i < text.size();) {
+            node = trie_.step(node, text[i++]);
+            if (node == trie_.none) break;
+            const token_id number = trie_.id(node);
+            if (number < 0) continue;
+            const rule& r = rules_[static_cast<std::size_t>(number)];
+            if (r.control && !trusted(at, i)) continue;
+            best = &r;
+            end = i;
         }
         return best;
     }
 
-private:
-    buffer<token_id> ids_;  // by piece
-    std::bitset<256> starts_;
+    static bool is_space_at(std::string_view text, std::size_t at) noexcept {
+        return detail::is_space(detail::properties_of(detail::code_unit_at(text, at).code));
+    }
+    static bool is_word_at(std::string_view text, std::size_t at) noexcept {
+        const char32_t code = detail::code_unit_at(text, at).code;
+        return detail::is_bracketed_word(detail::properties_of(code)) || code == 0x200C || code == 0x200D;
+    }
+    static bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) noexcept {
+        return (begin == 0 || !is_word_at(text, detail::unit_before(text, begin))) && (end == text.size() || !is_word_at(text, end));
+    }
+
+    buffer<rule> rules_;
+    detail::piece_trie trie_;
+    bool empty_ = true;
 };
 
 }  // namespace skald::text

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The tokens of a byte-level vocabulary: what bytes each stands for, of which kind it is, and which token given bytes are.
+// The tokens of a vocabulary: what bytes each stands for (or how it is written, where tokens are no bytes), of which kind it is, and
+// which token given bytes are.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -41,7 +42,20 @@ enum class model_kind : std::uint8_t {
     word_level,  ///< the word is a token, or unknown
 };
 
-/// Where a tokenizer is made from: plain views, needed during construction only.
+/// Two tokens that a merge joins, as files write them.
+struct merge_text {
+    std::string_view left, right;
+};
+
+/// A token that is looked for in texts before they are divided, and how.
+struct added_token {
+    token_id id = -1;
+    bool left_strip = false, right_strip = false;  ///< takes the spaces before, after it along
+    bool single_word = false;                      ///< only where no word character stands beside it
+    bool normalized = false;                       ///< looked for in the normalized text
+};
+
+/// Where a tokenizer's model is made from: plain views, needed during construction only.
 struct vocabulary_source {
     std::string_view place;                    ///< the file, for messages
     std::span<const std::string_view> tokens;  ///< at their ids, as files write them; an empty one is none
@@ -49,16 +63,19 @@ struct vocabulary_source {
     std::span<const std::uint8_t> in_model;    ///< 1: the model makes the token from text; empty: all but control and unknown ones
     std::span<const double> scores;            ///< of each token, for spm and unigram
     std::span<const std::string_view> merges;  ///< "left right", best first, for bpe
+    std::span<const merge_text> merge_pairs;   ///< in place of `merges`
+    std::span<const added_token> added;        ///< empty: the control, unknown and user-defined tokens, as they read
     model_kind model = model_kind::bpe;
     bool byte_level = true;              ///< tokens but control and user-defined ones are written in the byte alphabet of GPT-2
     bool byte_fallback = false;          ///< what is no token becomes tokens <0x00> to <0xFF>
+    bool unknown_for_missing = false;    ///< bpe: what is no token becomes the unknown one; else it is left out
     bool fuse_unknown = false;           ///< neighbours that are unknown become one unknown token
+    bool whole_words = false;            ///< bpe: a word that is a token is not built by merges
     std::string_view continuing_prefix;  ///< written before tokens that do not start a word: ## of WordPiece
+    std::string_view ending_suffix;      ///< bpe: written behind tokens that end a word: </w> of CLIP
     std::size_t longest_word = 100;      ///< code points up to which WordPiece looks at a word
-    std::string_view pre = "gpt-2";      ///< name of the pre-tokenizer
     token_id bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1;  ///< -1: none
-    std::optional<bool> add_bos;                                    ///< without it, the pre-tokenizer's default
-    bool add_eos = false;
+    bool add_bos = false, add_eos = false;                          ///< whether texts start with bos, end with eos
 
     /// Whether the model makes the token from text.
     bool makes(std::size_t id) const noexcept {
@@ -80,6 +97,8 @@ public:
         if (!source.kinds.empty() && source.kinds.size() != n)
             fail(errc::bad_file, source.place, "key 'tokenizer.ggml.token_type' has ", source.kinds.size(),
                  " elements, but key 'tokenizer.ggml.tokens' has ", n);
+        if (!source.in_model.empty() && source.in_model.size() != n)
+            fail(errc::bad_file, source.place, source.in_model.size(), " marks of tokens in the model, but ", n, " tokens");
         copy_pieces(source, memory);
         byte_tokens_.fill(-1);
         std::size_t findable = 0;
@@ -144,9 +163,10 @@ private:
             kinds_[id] = static_cast<token_kind>(kind);
             const std::string_view text = source.tokens[id];
             const bool added = is_added(static_cast<token_id>(id));
-            const bool mapped = !added && detail::append_bytes_of(text, all);
+            const bool mapped = source.byte_level && !added && detail::append_bytes_of(text, all);
             if (!mapped) all += text;
-            listed_[id] = !text.empty() && (added ? detail::is_own_bytes(text) : mapped);
+            listed_[id] = !text.empty() && (source.in_model.empty() || source.in_model[id] != 0) &&
+                          (!source.byte_level || (added ? detail::is_own_bytes(text) : mapped));
             if (all.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
                 fail(errc::bad_file, source.place, "key 'tokenizer.ggml.tokens': the first ", id + 1,
                      " tokens have more than 2147483647 bytes together");

@@ -24,6 +24,23 @@ inline constexpr std::array<std::int16_t, 0x144> byte_of_code = [] {
 }();
 static_assert(byte_of_code[0x120] == ' ' && byte_of_code[0x143] == 0xAD);
 
+/// Appends the code point that a byte is written as.
+inline void append_in_byte_alphabet(unsigned char byte, std::string& out) {
+    static constexpr auto codes = [] {
+        std::array<std::uint16_t, 256> table{};
+        for (std::size_t code = 0; code < byte_of_code.size(); ++code)
+            if (byte_of_code[code] >= 0) table[static_cast<std::size_t>(byte_of_code[code])] = static_cast<std::uint16_t>(code);
+        return table;
+    }();
+    const unsigned code = codes[byte];
+    if (code < 0x80) {
+        out += static_cast<char>(code);
+    } else {
+        out += static_cast<char>(0xC0 | code >> 6);
+        out += static_cast<char>(0x80 | (code & 0x3F));
+    }
+}
+
 /// Appends the bytes that `text` stands for. False, with `out` as before, if a code point of it stands for none.
 inline bool append_bytes_of(std::string_view text, std::string& out) {
     const std::size_t before = out.size();

@@ -3,9 +3,9 @@
 // The keys tokenizer.ggml.* of a GGUF file as a vocabulary_source.
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,7 +14,9 @@
 #include <skald/core/types.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/io/metadata.hpp>
-#include <skald/text/pre_tokenizer.hpp>
+#include <skald/text/published_division.hpp>
+#include <skald/text/tokenizer_model.hpp>
+#include <skald/text/tokenizer_steps.hpp>
 #include <skald/text/vocabulary.hpp>
 
 namespace skald::text::detail {
@@ -30,56 +32,158 @@ inline std::span<const std::string_view> strings_of(const io::metadata& meta, st
 
 /// Reads and checks the keys. `source` points into the metadata and into this object.
 struct gguf_vocabulary {
-    gguf_vocabulary(const io::metadata& meta, std::string_view file) {
-        const auto model = meta.require<std::string_view>("tokenizer.ggml.model");
-        if (model != "gpt2")
-            fail(errc::unsupported, file, "the tokenizer model ", io::detail::in_quotes(model),
-                 " (key 'tokenizer.ggml.model') is not supported; known is gpt2, byte-level BPE");
+    gguf_vocabulary(const io::metadata& meta, std::string_view file) : meta_(meta), file_(file) {
         source.place = file;
-        source.pre = meta.get<std::string_view>("tokenizer.ggml.pre").value_or("default");
-        find_pre_tokenizer(source.pre, file);  // before anything long
+        const auto model = meta.require<std::string_view>("tokenizer.ggml.model");
+        if (model == "gpt2")
+            read_bpe();
+        else if (model == "llama")
+            read_llama();
+        else if (model == "t5")
+            read_t5();
+        else if (model == "bert")
+            read_bert();
+        else
+            fail(errc::unsupported, file, "the tokenizer model ", io::detail::in_quotes(model),
+                 " (key 'tokenizer.ggml.model') is not supported; known are gpt2 (byte-level BPE), llama (SentencePiece), t5 (unigram), "
+                 "bert (WordPiece)");
         source.tokens = strings_of(meta, "tokenizer.ggml.tokens", file);
-        source.merges = strings_of(meta, "tokenizer.ggml.merges", file);
         if (meta.contains("tokenizer.ggml.token_type")) {
             kinds_ = meta.ints("tokenizer.ggml.token_type");
             if (kinds_.empty() && !source.tokens.empty()) fail(errc::bad_file, file, "key 'tokenizer.ggml.token_type' is an empty array");
             source.kinds = kinds_;
         }
-        check_scores(meta, file);
-        for (const auto& [key, id] :
-             std::initializer_list<std::pair<std::string_view, token_id*>>{{"tokenizer.ggml.bos_token_id", &source.bos},
-                                                                           {"tokenizer.ggml.eos_token_id", &source.eos},
-                                                                           {"tokenizer.ggml.eot_token_id", &source.eot},
-                                                                           {"tokenizer.ggml.eom_token_id", &source.eom},
-                                                                           {"tokenizer.ggml.unknown_token_id", &source.unknown},
-                                                                           {"tokenizer.ggml.padding_token_id", nullptr},
-                                                                           {"tokenizer.ggml.seperator_token_id", nullptr},
-                                                                           {"tokenizer.ggml.mask_token_id", nullptr}}) {
-            const std::optional<std::int64_t> value = meta.get<std::int64_t>(key);
-            if (!value) continue;
-            if (*value < 0 || static_cast<std::uint64_t>(*value) >= source.tokens.size())
-                fail(errc::bad_file, file, "key '", key, "' is ", *value, ", outside the vocabulary of ", source.tokens.size(), " tokens");
-            if (id != nullptr) *id = static_cast<token_id>(*value);
-        }
-        source.add_bos = meta.get<bool>("tokenizer.ggml.add_bos_token");
-        source.add_eos = meta.get<bool>("tokenizer.ggml.add_eos_token").value_or(false);
+        read_scores(source.model == model_kind::spm || source.model == model_kind::unigram);
+        read_special_ids();
+        read_added();
     }
+    gguf_vocabulary(const gguf_vocabulary&) = delete;
 
     vocabulary_source source;
+    tokenizer_steps steps;
 
 private:
-    /// Byte-level BPE has no use for scores, but a file that carries them must carry them right.
-    void check_scores(const io::metadata& meta, std::string_view file) const {
-        if (!meta.contains("tokenizer.ggml.scores")) return;
-        const std::vector<float> scores = meta.floats("tokenizer.ggml.scores");
-        if (scores.size() != source.tokens.size())
-            fail(errc::bad_file, file, "key 'tokenizer.ggml.scores' has ", scores.size(), " elements, but key 'tokenizer.ggml.tokens' has ",
-                 source.tokens.size());
-        for (std::size_t i = 0; i < scores.size(); ++i)
-            if (scores[i] != scores[i]) fail(errc::bad_file, file, "key 'tokenizer.ggml.scores': element ", i, " is NaN");
+    void read_bpe() {
+        const auto& division = find_division(meta_.get<std::string_view>("tokenizer.ggml.pre").value_or("default"), file_);
+        steps.pre = make_pre_tokenizer(division);
+        source.merges = strings_of(meta_, "tokenizer.ggml.merges", file_);
+        source.whole_words = division.whole_words;
+        source.add_bos = division.add_bos;
+        if (!division.marked_spaces) return;
+        source.byte_level = false;
+        source.byte_fallback = true;
+        steps.normalize.steps.emplace_back(spaces_as_marks());
+        steps.decode = decoder({space_mark_decoder{.dropped_first = false}, byte_token_decoder{}});
     }
 
+    void read_llama() {
+        source.model = model_kind::spm;
+        source.byte_level = false;
+        source.byte_fallback = true;
+        source.add_bos = true;
+        read_marked_spaces();
+    }
+
+    void read_t5() {
+        source.model = model_kind::unigram;
+        source.byte_level = false;
+        source.fuse_unknown = true;
+        source.add_eos = true;
+        if (meta_.get<bool>("tokenizer.ggml.remove_extra_whitespaces").value_or(false)) {
+            steps.normalize.steps.emplace_back(strip_step{});
+            steps.normalize.steps.emplace_back(replace_step{pattern(" {2,}"), " "});
+        }
+        read_marked_spaces();
+    }
+
+    void read_bert() {
+        source.model = model_kind::word_piece;
+        source.byte_level = false;
+        source.add_bos = source.add_eos = true;
+        steps.pre.steps.emplace_back(split_step{pattern("\\s"), split_behavior::removed});
+        steps.pre.steps.emplace_back(split_step{pattern("\\p{Signs}")});
+        steps.pre.steps.emplace_back(space_mark_step{});  // words start with it in these files, in place of ## inside of them
+        steps.decode = decoder({space_mark_decoder{.dropped_first = true}});
+    }
+
+    static replace_step spaces_as_marks() { return {pattern(" "), std::string(blank_mark)}; }
+
+    /// Spaces are marks; one stands before each text that added tokens leave, if the file does not say otherwise.
+    void read_marked_spaces() {
+        const bool prefix = meta_.get<bool>("tokenizer.ggml.add_space_prefix").value_or(true);
+        if (prefix) steps.normalize.steps.emplace_back(prepend_step{});
+        steps.normalize.steps.emplace_back(spaces_as_marks());
+        std::vector<decoder_step> decode{space_mark_decoder{.dropped_first = false}, byte_token_decoder{}, fuse_decoder{}};
+        if (prefix) decode.emplace_back(strip_decoder{.start = 1});
+        steps.decode = decoder(std::move(decode));
+    }
+
+    /// Byte-level BPE has no use for scores, but a file that carries them must carry them right.
+    void read_scores(bool needed) {
+        if (!needed && !meta_.contains("tokenizer.ggml.scores")) return;
+        const std::vector<float> scores = meta_.floats("tokenizer.ggml.scores");
+        if (scores.size() != source.tokens.size())
+            fail(errc::bad_file, file_, "key 'tokenizer.ggml.scores' has ", scores.size(),
+                 " elements, but key 'tokenizer.ggml.tokens' has ", source.tokens.size());
+        for (std::size_t i = 0; i < scores.size(); ++i)
+            if (scores[i] != scores[i]) fail(errc::bad_file, file_, "key 'tokenizer.ggml.scores': element ", i, " is NaN");
+        scores_.assign(scores.begin(), scores.end());
+        source.scores = scores_;
+    }
+
+    token_id id_of(std::string_view key) const {
+        const std::optional<std::int64_t> value = meta_.get<std::int64_t>(key);
+        if (!value) return -1;
+        if (*value < 0 || static_cast<std::uint64_t>(*value) >= source.tokens.size())
+            fail(errc::bad_file, file_, "key '", key, "' is ", *value, ", outside the vocabulary of ", source.tokens.size(), " tokens");
+        return static_cast<token_id>(*value);
+    }
+
+    void read_special_ids() {
+        source.bos = id_of("tokenizer.ggml.bos_token_id");
+        source.eos = id_of("tokenizer.ggml.eos_token_id");
+        source.eot = id_of("tokenizer.ggml.eot_token_id");
+        source.eom = id_of("tokenizer.ggml.eom_token_id");
+        source.unknown = id_of("tokenizer.ggml.unknown_token_id");
+        id_of("tokenizer.ggml.padding_token_id");
+        id_of("tokenizer.ggml.mask_token_id");
+        const token_id separator = id_of("tokenizer.ggml.seperator_token_id");
+        if (source.model == model_kind::word_piece && source.eos < 0) source.eos = separator;
+        const bool bos_by_default = source.add_bos && source.bos >= 0, eos_by_default = source.add_eos && source.eos >= 0;
+        source.add_bos = meta_.get<bool>("tokenizer.ggml.add_bos_token").value_or(bos_by_default);
+        source.add_eos = meta_.get<bool>("tokenizer.ggml.add_eos_token").value_or(eos_by_default);
+        check_ends();
+    }
+
+    void check_ends() const {
+        const auto check = [&](bool added, token_id id, std::string_view name) {
+            if (added && id < 0)
+                fail(errc::bad_file, file_, "key 'tokenizer.ggml.add_", name, "_token' is true, but there is no such token");
+        };
+        check(source.add_bos, source.bos, "bos");
+        check(source.add_eos, source.eos, "eos");
+    }
+
+    /// Added tokens, for files of models whose added tokens take the spaces behind them along and cannot say so (as llama.cpp knows).
+    void read_added() {
+        std::string name(meta_.get<std::string_view>("general.name").value_or(""));
+        for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+        if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
+        for (std::size_t i = 0; i < source.kinds.size() && i < source.tokens.size(); ++i) {
+            const auto kind = static_cast<token_kind>(source.kinds[i]);
+            if (kind != token_kind::control && kind != token_kind::unknown && kind != token_kind::user_defined) continue;
+            const std::string_view token = source.tokens[i];
+            const bool strips = token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
+            added_.push_back({.id = static_cast<token_id>(i), .right_strip = strips});
+        }
+        source.added = added_;
+    }
+
+    const io::metadata& meta_;
+    std::string_view file_;
     std::vector<std::int32_t> kinds_;
+    std::vector<double> scores_;
+    std::vector<added_token> added_;
 };
 
 }  // namespace skald::text::detail
