@@ -298,6 +298,13 @@ TEST_CASE("tokenizer models refuse scores and byte tokens that make no sense") {
     v.add("a", std::numeric_limits<double>::quiet_NaN());
     CHECK(refusal(v) == "test: the score of token 2 'a' is NaN");
     CHECK_THROWS_AS(v.make<text::unigram_model>(), error);
+    v = good;
+    v.add(std::string(512, 'a'), 0);
+    CHECK(refusal(v).empty());
+    v.add(std::string(513, 'a'), 0);
+    CHECK_THROWS_AS(v.make<text::sentencepiece_model>(), error);
+    CHECK_THROWS_AS(v.make<text::unigram_model>(), error);
+    CHECK_THROWS_AS(v.make<text::wordpiece_model>(), error);
     for (const std::string token : {"<0x-1>", "<0xZZ>", "<0x1>", "<0x001>", "x"}) {
         v = good;
         v.add(token, 0, token_kind::byte);

@@ -51,6 +51,7 @@ public:
     node step(node from, char byte) const noexcept {
         const std::size_t first = first_child_[from], n = first_child_[from + 1] - first;
         if (n == 0) return none;
+        if (n == 1) return labels_[first] == static_cast<unsigned char>(byte) ? static_cast<node>(first) : none;
         const void* found = std::memchr(labels_.data() + first, static_cast<unsigned char>(byte), n);
         return found == nullptr ? none : static_cast<node>(static_cast<const unsigned char*>(found) - labels_.data());
     }

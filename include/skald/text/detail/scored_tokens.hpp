@@ -36,11 +36,18 @@ inline bool is_text(const vocabulary_source& source, std::size_t id) noexcept {
     return source.makes(id) && kind != token_kind::control && kind != token_kind::unknown && kind != token_kind::byte;
 }
 
-/// The tokens that are made from text, as the keys of a trie.
+inline constexpr std::size_t longest_text_token = 512;  ///< bytes; bounds the work that a byte of text can cost
+
+/// The tokens that are made from text, as the keys of a trie. Throws errc::unsupported for one longer than `longest_text_token`.
 inline std::vector<trie_key> text_keys(const vocabulary_source& source) {
     std::vector<trie_key> out;
-    for (std::size_t i = 0; i < source.tokens.size(); ++i)
-        if (is_text(source, i)) out.push_back({source.tokens[i], static_cast<token_id>(i)});
+    for (std::size_t i = 0; i < source.tokens.size(); ++i) {
+        if (!is_text(source, i)) continue;
+        if (source.tokens[i].size() > longest_text_token)
+            fail(errc::unsupported, source.place, "token ", i, " has ", source.tokens[i].size(), " bytes; at most ", longest_text_token,
+                 " are possible");
+        out.push_back({source.tokens[i], static_cast<token_id>(i)});
+    }
     return out;
 }
 
