@@ -10,11 +10,14 @@ import unicodedata
 from pathlib import Path
 
 import tokenizers
+from charsmap import build_map
 from tokenizers import normalizers
 
 CODES = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 BETWEEN = "一丁"  # no normalizer asked here changes these two
 HANGUL = range(0xAC00, 0xD7A4)
+PREPENDED = [*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0xD4E, 0x110BD, 0x110CD, 0x111C2, 0x111C3, 0x113D1, 0x1193F, 0x11941,
+             0x11A3A, *range(0x11A84, 0x11A8A), 0x11D46, 0x11F02]  # Prepend in some version of Unicode
 
 # name, bit, what it is
 FLAGS = [
@@ -82,6 +85,22 @@ def compositions(decomposed):
         assert len(left) == 1 and nfc.normalize_str(left + parts[-1]) == chr(c), hex(c)
         out[ord(left), ord(parts[-1])] = c
     return out
+
+
+def takes_along(key, codes):
+    """The code points that are in one cluster (UAX #29) with the key before them: the normalizer replaces short clusters wholly."""
+    forms = normalized(normalizers.Precompiled(build_map({key: "!"})), [key + chr(c) for c in codes])
+    return {c for c, n in zip(codes, forms) if n == "!"}
+
+
+def clusters():
+    """What matters of code points in clusters of less than 6 bytes; longer ones are normalized code point by code point."""
+    attaching = takes_along("a", CODES)
+    prepending = {c for c in PREPENDED if takes_along(chr(c), [ord("x")])}
+    mark, other = "\u05b0", "\u0301"  # a cluster of their own only after what stands alone
+    forms = normalized(normalizers.Precompiled(build_map({mark: "!"})), [chr(c) + mark + other for c in CODES])
+    breaking = {c for c, n in zip(CODES, forms) if n == chr(c) + "!"}
+    return {c: (c in attaching) | (c in prepending) << 1 | (c in breaking) << 2 for c in CODES}
 
 
 def ranges(value_of):
@@ -168,6 +187,9 @@ def main():
                   ranges(lambda c: classes.get(c, 0)))
     text += array("std::uint32_t", "control_ranges", "Ranges that BertNormalizer removes as controls (1) or keeps (0): the first code point × 256 + that.",
                   ranges(lambda c: int(c in controls)))
+    cluster = clusters()
+    text += array("std::uint32_t", "cluster_ranges", "Ranges of code points that join what is before them (1) or what follows (2), or always stand alone (4).",
+                  ranges(lambda c: cluster.get(c, 0)))
     text += array("std::uint64_t", "canonical_decompositions", "Code point × 2^32 + place in `decomposed` × 256 + length; without the syllables of Hangul.",
                   [entry(c, n) for c, n in sorted(canonical.items()) if c not in HANGUL])
     text += array("std::uint64_t", "compatible_decompositions", "The same for those that differ from the canonical ones.",
