@@ -15,6 +15,7 @@ LAYERS = [
     ["backend"],
     ["io", "text"],
     ["attention", "kv"],
+    ["grammar"],
     ["model"],
     ["speculative", "sampling"],
     ["pipeline", "serving"],
@@ -28,7 +29,7 @@ CONFINED = [
     (r"cuda.*|cublas.*|cutlass/.*", ["backend/cuda/"]),
     (r"thread|condition_variable", ["backend/", "core/thread_pool.hpp", "core/concurrency.hpp"]),
     (r"iostream|cassert|assert\.h|print", []),
-    (r"nlohmann/.*|Eigen/.*", ["io/", "text/", "backend/", "quantize/", "model/"]),
+    (r"nlohmann/.*|Eigen/.*", ["io/", "text/", "backend/", "quantize/", "model/", "grammar/"]),
     (r"format|expected|mdspan|ranges", []),
 ]
 

@@ -121,6 +121,17 @@ public:
         size_ = kept;
     }
 
+    /// Keeps those of `tokens`, ascending and distinct, in their order. O(tokens) while the candidates stand in the order of the
+    /// vocabulary, else O(size log tokens).
+    void keep_tokens(std::span<const token_id> tokens) {
+        const bool in_place = std::all_of(tokens.begin(), tokens.end(), [&](token_id t) {
+            return t >= 0 && static_cast<std::size_t>(t) < size_ && items_[static_cast<std::size_t>(t)].token == t;
+        });
+        if (!in_place) return keep_if([&](const candidate& c) { return std::binary_search(tokens.begin(), tokens.end(), c.token); });
+        for (std::size_t i = 0; i < tokens.size(); ++i) items_[i] = items_[static_cast<std::size_t>(tokens[i])];
+        size_ = tokens.size();
+    }
+
     /// Replaces every logit by `change(logit)`, which must not decrease as the logit grows: what is sorted stays so.
     template <class Monotonic>
     void change_logits(Monotonic change) {
