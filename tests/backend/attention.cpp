@@ -47,13 +47,15 @@ TEMPLATE_LIST_TEST_CASE("attention over lengths around tiles and restarts", "[ba
         }
 }
 
-TEMPLATE_LIST_TEST_CASE("attention through a window and a mapped score", "[backend]", architectures) {
+TEMPLATE_LIST_TEST_CASE("attention through a window and a soft cap", "[backend]", architectures) {
     const attention_shape shape{4, 2, 16};
     for (const position width : {1, 3, 64, 100, 1500})
         for (const position first : {0, 70, 2000}) {
             const row_range range{0, 45, first};
             const std::size_t length = static_cast<std::size_t>(first) + 45;
-            check<TestType, kv::f32>(shape, window{0.3f, width}, std::span(&range, 1), length, length / 3);
+            const attention::causal last{0.3f, width};
+            check<TestType, kv::f32>(shape, last, std::span(&range, 1), length, length / 3);
+            check<TestType, kv::f32>(shape, attention::soft_capped{last, 2.0f}, std::span(&range, 1), length, length / 3);
         }
 }
 

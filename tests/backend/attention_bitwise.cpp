@@ -43,7 +43,8 @@ TEMPLATE_LIST_TEST_CASE("rows attend alike in one step and in many", "[backend]"
                 CHECK(same_bits(in_chunks(cpu<>(), q, shape, variant, length, length, cache.runs()), whole));
             };
             variants(attention::causal{0.2f});
-            variants(window{0.2f, 90});
+            variants(attention::causal{0.2f, 90});
+            variants(attention::soft_capped{{0.2f, 40}, 1.5f});
         }
 }
 
@@ -54,14 +55,19 @@ TEST_CASE("long contexts attend alike in one step and in many", "[backend]") {
     const std::vector<float> q = random_floats(tail * shape.heads * shape.head_dim, 2);
     const cpu<> backend;
     const row_range all{0, tail, static_cast<position>(length - tail)};
-    const std::vector<float> whole = attend(backend, q, shape, attention::causal{0.2f}, std::span(&all, 1), cache.runs());
     const std::size_t cols = shape.heads * shape.head_dim;
-    for (std::size_t i = 0; i < tail; ++i) {
-        const row_range one{0, 1, all.first_position + static_cast<position>(i)};
-        const auto first = q.begin() + static_cast<std::ptrdiff_t>(i * cols);
-        const std::vector<float> row = attend(backend, {first, first + static_cast<std::ptrdiff_t>(cols)}, shape, attention::causal{0.2f},
-                                              std::span(&one, 1), cache.runs());
-        CHECK(same_bits(row, std::span(whole).subspan(i * cols, cols)));
+    // 250 and 1270: the windows of some of the rows begin before a restart, those of others after it.
+    for (const position window : {5000, 250, 1270}) {
+        const attention::causal variant{0.2f, window};
+        const std::vector<float> whole = attend(backend, q, shape, variant, std::span(&all, 1), cache.runs());
+        for (std::size_t i = 0; i < tail; ++i) {
+            const row_range one{0, 1, all.first_position + static_cast<position>(i)};
+            const auto first = q.begin() + static_cast<std::ptrdiff_t>(i * cols);
+            const std::vector<float> row =
+                attend(backend, {first, first + static_cast<std::ptrdiff_t>(cols)}, shape, variant, std::span(&one, 1), cache.runs());
+            CAPTURE(window, i);
+            CHECK(same_bits(row, std::span(whole).subspan(i * cols, cols)));
+        }
     }
 }
 

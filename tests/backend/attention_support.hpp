@@ -70,18 +70,6 @@ private:
     std::vector<std::byte> keys_, values_;
 };
 
-/// A row sees the last `width` positions, through a soft cap.
-struct window {
-    float scale = 1.0f;
-    position width = 1;
-
-    position begin(position p) const { return std::max(0, p - width + 1); }
-    template <format::float_vector V>
-    V score(V s) const {
-        return min(max(s, V::broadcast(-2.0f)), V::broadcast(2.0f));
-    }
-};
-
 /// q of all ranges through attend(). // (rows, heads · head_dim)
 template <class Backend, class Variant, class Runs>
 std::vector<float> attend(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,

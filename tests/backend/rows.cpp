@@ -85,6 +85,53 @@ TEST_CASE("embedded rows are the file's, exactly", "[backend]") {
     }
 }
 
+TEMPLATE_LIST_TEST_CASE("rows normalized in parts, in place, and added to others", "[backend]", architectures) {
+    for (const std::size_t width : {1, 9, 16, 33, 128})
+        for (const std::size_t parts : {1, 5}) {
+            const std::size_t rows = 70, cols = width * parts;
+            const std::vector<float> x = random_floats(rows * cols, 1, 3.0f), start = random_floats(rows * cols, 2),
+                                     gain = random_floats(cols, 3);
+            const norm_params norm{norm_kind::rms, 1e-5f, gain.data()};
+            check_rows<TestType>(rows, cols, static_cast<double>(cols) / 8 + 16, [&](const auto& backend, auto& out) {
+                std::copy(x.begin(), x.end(), out.values().data());
+                backend.norm_parts(out.values(), width, norm);
+            });
+            check_rows<TestType>(rows, cols, static_cast<double>(cols) / 8 + 16, [&](const auto& backend, auto& out) {
+                std::vector<float> in = x;
+                std::copy(start.begin(), start.end(), out.values().data());
+                backend.add_norm({in.data(), {rows, cols}}, norm, out.values());
+            });
+            check_rows<TestType>(rows, cols, 0,
+                                 [&](const auto& backend, auto& out) { backend.norm({x.data(), {rows, cols}}, {norm_kind::none}, out); });
+        }
+}
+
+TEMPLATE_LIST_TEST_CASE("scaled and soft-capped rows", "[backend]", architectures) {
+    for (const std::size_t cols : widths) {
+        const std::vector<float> x = random_floats(7 * cols, 1, 10.0f);
+        const auto with = [&](auto op) {
+            check_rows<TestType>(7, cols, 16, [&](const auto& backend, auto& out) {
+                std::copy(x.begin(), x.end(), out.values().data());
+                op(backend, out.values());
+            });
+        };
+        with([](const auto& backend, matrix_view<float> rows) { backend.scale(rows, 6.5f); });
+        with([](const auto& backend, matrix_view<float> rows) { backend.soft_cap(rows, 5.0f); });
+    }
+}
+
+TEMPLATE_LIST_TEST_CASE("weighted rows are added where they belong", "[backend]", architectures) {
+    const std::vector<std::size_t> rows = {0, 3, 4, 9};
+    for (const std::size_t cols : widths) {
+        const std::vector<float> x = random_floats(rows.size() * cols, 1), start = random_floats(10 * cols, 2),
+                                 weights = random_floats(4, 3);
+        check_rows<TestType>(10, cols, 4, [&](const auto& backend, auto& out) {
+            std::copy(start.begin(), start.end(), out.values().data());
+            backend.add_rows({x.data(), {rows.size(), cols}}, weights, rows, out.values());
+        });
+    }
+}
+
 TEST_CASE("rows are gathered in the order asked for", "[backend]") {
     const std::vector<float> x = random_floats(5 * 7, 1);
     const std::vector<std::size_t> rows = {4, 0, 0, 2};

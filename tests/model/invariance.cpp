@@ -2,6 +2,7 @@
 // Promise 2: the logits of a sequence are bitwise independent of threads, chunks, batch neighbours, storage, rollback and fork,
 // for every weight format, exact and native.
 #include <cstring>
+#include <string>
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
@@ -27,6 +28,8 @@ struct variant {
     const char* architecture;
     dtype type;
     skald::compute compute;
+    std::uint32_t experts = 0;
+    const char* fixture = nullptr;  // instead of a model made here
 };
 
 std::vector<variant> variants() {
@@ -35,17 +38,24 @@ std::vector<variant> variants() {
         for (const compute c : {compute::exact, compute::native}) out.push_back({"llama", type, c});
     out.push_back({"gpt2", dtype::f32, compute::exact});
     out.push_back({"gpt2", dtype::q8_0, compute::native});
+    out.push_back({"llama", dtype::f16, compute::exact, 5});
+    out.push_back({"llama", dtype::q4_0, compute::native, 5});
+    out.push_back({"gemma2", dtype::f16, compute::exact, 0, "tiny-gemma2.gguf"});
+    out.push_back({"gemma3", dtype::f16, compute::native, 0, "tiny-gemma3.gguf"});
     return out;
 }
 
 model<cpu<>> load(const variant& v, executor* pool) {
+    const load_options options{.pool = pool, .compute = v.compute};
+    if (v.fixture != nullptr) return load_model<cpu<>>(std::string(SKALD_TEST_DATA) + "/" + v.fixture, options);
     tiny_model m;
     m.architecture = v.architecture;
+    m.experts = v.experts;
     m.type = v.type;
     m.tied = v.type == dtype::q4_0;
     m.vocabulary = 75;
     if (v.type == dtype::f32) m.heads = 6, m.kv_heads = 2, m.head_dim = 12, m.hidden = 72;
-    return load_model<cpu<>>(open_model(m).file(), {.pool = pool, .compute = v.compute});
+    return load_model<cpu<>>(open_model(m).file(), options);
 }
 
 constexpr std::size_t length = 150;  // three tiles of 64

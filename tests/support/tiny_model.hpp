@@ -19,7 +19,8 @@ namespace skald::test {
 struct tiny_model {
     std::string architecture = "llama";  ///< or gpt2
     std::uint32_t layers = 2, hidden = 64, heads = 4, kv_heads = 2, head_dim = 16, feed_forward = 96, vocabulary = 101, context = 512;
-    dtype type = dtype::f32;  ///< of the matrices
+    std::uint32_t experts = 0, experts_used = 2;  ///< 0: a plain feed-forward block
+    dtype type = dtype::f32;                      ///< of the matrices
     bool tied = false;
     unsigned seed = 1;
 
@@ -35,7 +36,9 @@ struct tiny_model {
         };
         const auto put = [&](const std::string& name, dtype t, const std::vector<std::uint64_t>& shape, float scale, float mean = 0.0f) {
             std::normal_distribution<float> normal(mean, scale);
-            std::vector<float> values(shape[0] * (shape.size() > 1 ? shape[1] : 1));
+            std::uint64_t count = 1;
+            for (const std::uint64_t n : shape) count *= n;
+            std::vector<float> values(count);
             for (float& v : values) v = normal(random);
             if (!replace || !replace(w, name)) w.tensor(name, t, shape, values);
         };
@@ -62,6 +65,10 @@ struct tiny_model {
         } else {
             key(a + "attention.layer_norm_epsilon", 1e-5f);
         }
+        if (experts != 0) {
+            key(a + "expert_count", experts);
+            key(a + "expert_used_count", experts_used);
+        }
         const std::uint64_t q = llama ? heads * head_dim : hidden, kv = llama ? kv_heads * head_dim : hidden;
         put("token_embd.weight", type, {hidden, vocabulary}, 1.0f);
         if (!llama) put("position_embd.weight", dtype::f32, {hidden, context}, 0.3f);
@@ -73,13 +80,20 @@ struct tiny_model {
             gain(b + "attn_norm.weight");
             gain(b + "ffn_norm.weight");
             matrix(b + "attn_output.weight", hidden, q);
-            matrix(b + "ffn_up.weight", feed_forward, hidden);
-            matrix(b + "ffn_down.weight", hidden, feed_forward);
+            if (experts == 0) {
+                matrix(b + "ffn_up.weight", feed_forward, hidden);
+                matrix(b + "ffn_down.weight", hidden, feed_forward);
+            } else {
+                matrix(b + "ffn_gate_inp.weight", experts, hidden);
+                put(b + "ffn_gate_exps.weight", type, {hidden, feed_forward, experts}, 0.125f);
+                put(b + "ffn_up_exps.weight", type, {hidden, feed_forward, experts}, 0.125f);
+                put(b + "ffn_down_exps.weight", type, {feed_forward, hidden, experts}, 0.1f);
+            }
             if (llama) {
                 matrix(b + "attn_q.weight", q, hidden);
                 matrix(b + "attn_k.weight", kv, hidden);
                 matrix(b + "attn_v.weight", kv, hidden);
-                matrix(b + "ffn_gate.weight", feed_forward, hidden);
+                if (experts == 0) matrix(b + "ffn_gate.weight", feed_forward, hidden);
             } else {
                 matrix(b + "attn_qkv.weight", q + 2 * kv, hidden);
                 bias(b + "attn_qkv.bias", q + 2 * kv);

@@ -50,6 +50,8 @@ inline constexpr std::array attention{
     rule{key_bias, "blk.#.attn_k.bias", optional},
     rule{value, "blk.#.attn_v.weight"},
     rule{value_bias, "blk.#.attn_v.bias", optional},
+    rule{qkv, "blk.#.attn_qkv.weight", optional},  // instead of the three
+    rule{qkv_bias, "blk.#.attn_qkv.bias", optional},
     rule{attention_output, "blk.#.attn_output.weight"},
     rule{attention_output_bias, "blk.#.attn_output.bias", optional},
 };
@@ -63,8 +65,8 @@ inline constexpr std::array expert_feed_forward{
     rule{expert_gate, "blk.#.ffn_gate_exps.weight", experts},
     rule{expert_up, "blk.#.ffn_up_exps.weight", experts},
     rule{expert_down, "blk.#.ffn_down_exps.weight", experts},
-};
-inline constexpr std::array separate_experts{
+    // Instead of these: gate and up in one, or experts in tensors of their own.
+    rule{expert_gate_up, "blk.#.ffn_gate_up_exps.weight", optional},
     rule{expert_gate, "blk.#.ffn_gate.@.weight", optional},
     rule{expert_up, "blk.#.ffn_up.@.weight", optional},
     rule{expert_down, "blk.#.ffn_down.@.weight", optional},
@@ -96,9 +98,9 @@ inline constexpr std::array gpt2_more{
 };
 
 inline constexpr auto plain_tensors = join(outside, norms_before, attention, gated_feed_forward);
-inline constexpr auto llama_tensors = join(plain_tensors, one_rope, long_rope, expert_feed_forward, separate_experts);
+inline constexpr auto llama_tensors = join(plain_tensors, one_rope, long_rope, expert_feed_forward);
 inline constexpr auto qwen3_tensors = join(plain_tensors, head_norms);
-inline constexpr auto qwen3moe_tensors = join(qwen3_tensors, expert_feed_forward, separate_experts);
+inline constexpr auto qwen3moe_tensors = join(qwen3_tensors, expert_feed_forward);
 inline constexpr auto phi3_tensors = join(outside, norms_before, fused_attention, fused_feed_forward, long_rope);
 inline constexpr auto gemma2_tensors = join(plain_tensors, norms_after);
 inline constexpr auto gemma3_tensors = join(plain_tensors, head_norms, norms_after);

@@ -87,8 +87,10 @@ private:
         if (p.first % info(p.view.type).block_size != 0 || p.view.cols % info(p.view.type).block_size != 0)
             fail(errc::unsupported, file_, "tensor '", p.view.name,
                  "' holds several parts that do not begin at whole blocks of the format ", to_string(p.view.type));
-        if (const weight_view before = (*this)(role, layer, expert.value_or(0)); before.rows != 0)
-            fail(errc::bad_file, file_, "tensor '", p.view.name, "' stands for the same as tensor '", before.name, "'");
+        const auto next = places_.lower_bound({role, layer, std::nullopt});  // all experts at once stand before each alone
+        const bool taken = next != places_.end() && std::get<0>(next->first) == role && std::get<1>(next->first) == layer;
+        if (expert ? has(role, layer, *expert) : taken)
+            fail(errc::bad_file, file_, "tensor '", p.view.name, "' stands for the same as tensor '", next->second.view.name, "'");
         places_[{role, layer, expert}] = p;
     }
 

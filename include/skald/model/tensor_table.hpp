@@ -88,8 +88,17 @@ inline bool is_needed(const tensor_rule& rule, const model_source& source, std::
     return false;
 }
 
-/// Throws errc::bad_file, naming the first tensor of the table that is missing.
+/// Throws errc::bad_file, naming the first tensor of the table that is missing, and where experts are told of and not there, or stand
+/// beside a plain feed-forward block.
 inline void require_tensors(const model_source& source, std::span<const tensor_rule> rules) {
+    bool found = source.config().experts.count == 0;
+    for (std::size_t i = 0; i < source.config().layers; ++i) {
+        if (source.has_experts(i) && source.has(tensor_role::up, i))
+            fail(errc::bad_file, source.file(), "layer ", i, " has experts, and tensor '", source(tensor_role::up, i).name,
+                 "' beside them");
+        found = found || source.has_experts(i);
+    }
+    if (!found) fail(errc::bad_file, source.file(), "the config says ", source.config().experts.count, " experts; no layer has any");
     for (const tensor_rule& rule : rules) {
         const std::size_t layers = is_layer_role(rule.role) ? source.config().layers : 1;
         const tensor_role role = parts_of(rule.role).empty() ? rule.role : parts_of(rule.role).front();
