@@ -29,6 +29,7 @@ namespace skald::io {
 struct json_limits {
     std::uint64_t bytes = 128u << 20;  ///< of text; the largest tokenizer.json published has some 35 MB
     std::size_t depth = 64;            ///< of objects and arrays in each other
+    std::size_t members = SIZE_MAX;    ///< of one object: to be bounded where objects keep their order, and look keys up one by one
 };
 
 namespace detail {
@@ -51,26 +52,29 @@ inline std::string line_and_column(std::string_view text, std::size_t at) {
          over ? std::string() : in_quotes(text.substr(at, 24)));
 }
 
-/// Builds a value from nlohmann's events, to a limited depth.
+/// Builds a value from nlohmann's events, within limits.
+template <class Json>
 class json_builder {
 public:
-    using json = nlohmann::json;
+    using json = Json;
 
-    json_builder(json& root, std::string_view text, std::string_view file, std::size_t depth)
-        : root_(root), text_(text), file_(file), depth_(depth) {}
+    json_builder(json& root, std::string_view text, std::string_view file, const json_limits& limits)
+        : root_(root), text_(text), file_(file), limits_(limits) {}
 
     bool null() { return put(nullptr); }
     bool boolean(bool value) { return put(value); }
-    bool number_integer(json::number_integer_t value) { return put(value); }
-    bool number_unsigned(json::number_unsigned_t value) { return put(value); }
-    bool number_float(json::number_float_t value, const json::string_t&) { return put(value); }
-    bool string(json::string_t& value) { return put(std::move(value)); }
-    bool binary(json::binary_t&) { return false; }  // JSON text has none
+    bool number_integer(typename json::number_integer_t value) { return put(value); }
+    bool number_unsigned(typename json::number_unsigned_t value) { return put(value); }
+    bool number_float(typename json::number_float_t value, const typename json::string_t&) { return put(value); }
+    bool string(typename json::string_t& value) { return put(std::move(value)); }
+    bool binary(typename json::binary_t&) { return false; }  // JSON text has none
     bool start_object(std::size_t) { return enter(json::object()); }
     bool end_object() { return leave(); }
     bool start_array(std::size_t) { return enter(json::array()); }
     bool end_array() { return leave(); }
-    bool key(json::string_t& name) {
+    bool key(typename json::string_t& name) {
+        if (open_.back()->size() >= limits_.members && !open_.back()->contains(name))
+            fail(errc::bad_file, file_, "an object has more than ", limits_.members, " members");
         member_ = &(*open_.back())[std::move(name)];
         return true;
     }
@@ -88,7 +92,8 @@ private:
         return true;
     }
     bool enter(json empty) {
-        if (open_.size() == depth_) fail(errc::bad_file, file_, "objects and arrays stand in each other more than ", depth_, " deep");
+        if (open_.size() == limits_.depth)
+            fail(errc::bad_file, file_, "objects and arrays stand in each other more than ", limits_.depth, " deep");
         json& value = place();
         value = std::move(empty);
         open_.push_back(&value);
@@ -101,7 +106,7 @@ private:
 
     json& root_;
     std::string_view text_, file_;
-    std::size_t depth_;
+    json_limits limits_;
     std::vector<json*> open_;  // the objects and arrays that are not closed yet
     json* member_ = nullptr;   // the value of the key read last
 };
@@ -109,12 +114,14 @@ private:
 }  // namespace detail
 
 /// The value that a JSON text holds. `file` stands in messages. Of a key that stands twice the last value counts, as in Python.
-inline nlohmann::json read_json(std::string_view text, std::string_view file, const json_limits& limits = {}) {
+/// nlohmann::ordered_json as Json keeps the members of objects in their order.
+template <class Json = nlohmann::json>
+Json read_json(std::string_view text, std::string_view file, const json_limits& limits = {}) {
     if (text.size() > limits.bytes)
         fail(errc::bad_file, file, "has ", text.size(), " bytes; ", limits.bytes, " are the most that is read of such a file");
-    nlohmann::json value;
-    detail::json_builder builder(value, text, file, limits.depth);
-    nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
+    Json value;
+    detail::json_builder<Json> builder(value, text, file, limits);
+    Json::sax_parse(text.begin(), text.end(), &builder);
     return value;
 }
 
