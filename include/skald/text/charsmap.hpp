@@ -103,7 +103,7 @@ private:
 /// The map as Hugging Face's tokenizers apply it: to clusters of less than 6 bytes as a whole, by the shortest key they start with, and
 /// else to single code points. Bytes that are no UTF-8 stay.
 struct precompiled_step {
-    charsmap map;
+    charsmap map{};
 
     std::string normalize(std::string_view text) const {
         std::string out;
@@ -131,7 +131,7 @@ private:
 
 /// The map as SentencePiece applies it: always the longest key; and what it does to blanks. Bytes that are no UTF-8 stay.
 struct sentencepiece_step {
-    charsmap map;
+    charsmap map{};
     bool add_prefix = true;     ///< puts a blank before the text, if there is anything in it
     bool remove_extra = false;  ///< takes blanks from the ends, and leaves one of several
     std::string blank = "\u2581";

@@ -7,8 +7,11 @@
 #include <variant>
 #include <vector>
 
+#include <skald/text/charsmap.hpp>
 #include <skald/text/detail/code_point_set.hpp>
+#include <skald/text/letter_steps.hpp>
 #include <skald/text/pattern.hpp>
+#include <skald/text/unicode_form.hpp>
 
 namespace skald::text {
 
@@ -47,7 +50,8 @@ struct strip_step {
     }
 };
 
-using normalizer_step = std::variant<prepend_step, replace_step, strip_step>;
+using normalizer_step = std::variant<prepend_step, replace_step, strip_step, unicode_form_step, lowercase_step, strip_accents_step,
+                                     bert_step, precompiled_step, sentencepiece_step>;
 
 /// Steps in a row. Const members may be called from several threads.
 struct normalizer {

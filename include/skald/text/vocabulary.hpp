@@ -71,6 +71,7 @@ struct vocabulary_source {
     bool unknown_for_missing = false;    ///< bpe: what is no token becomes the unknown one; else it is left out
     bool fuse_unknown = false;           ///< neighbours that are unknown become one unknown token
     bool whole_words = false;            ///< bpe: a word that is a token is not built by merges
+    std::string_view starting_prefix;    ///< word_piece: written before tokens that start a word: U+2581 of GGUF files
     std::string_view continuing_prefix;  ///< written before tokens that do not start a word: ## of WordPiece
     std::string_view ending_suffix;      ///< bpe: written behind tokens that end a word: </w> of CLIP
     std::size_t longest_word = 100;      ///< code points up to which WordPiece looks at a word

@@ -22,6 +22,7 @@ public:
     /// Throws errc::bad_file if the tokens have 2^31 bytes or more.
     wordpiece_model(const vocabulary_source& source, std::pmr::memory_resource* memory)
         : trie_(detail::text_keys(source), source.place, memory),
+          starting_(trie_.walk(trie_.root, source.starting_prefix)),
           continuing_(trie_.walk(trie_.root, source.continuing_prefix)),
           longest_word_(source.longest_word),
           unknown_(source.unknown) {}
@@ -59,7 +60,7 @@ private:
 
     match longest_match(std::string_view word, std::size_t at) const noexcept {
         match out;
-        node n = at == 0 ? trie_.root : continuing_;
+        node n = at == 0 ? starting_ : continuing_;
         while (n != trie_.none && at < word.size()) {
             n = trie_.step(n, word[at++]);
             if (n != trie_.none && trie_.id(n) >= 0) out = {trie_.id(n), at};
@@ -68,7 +69,7 @@ private:
     }
 
     detail::piece_trie trie_;
-    node continuing_;  // where the prefix leads
+    node starting_, continuing_;  // where the prefixes lead
     std::size_t longest_word_;
     token_id unknown_;
 };

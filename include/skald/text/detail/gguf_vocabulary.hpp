@@ -81,7 +81,7 @@ private:
         source.byte_level = false;
         source.byte_fallback = true;
         source.add_bos = true;
-        read_marked_spaces();
+        read_marked_spaces({.add_prefix = meta_.get<bool>("tokenizer.ggml.add_space_prefix").value_or(true)});
     }
 
     void read_t5() {
@@ -89,33 +89,41 @@ private:
         source.byte_level = false;
         source.fuse_unknown = true;
         source.add_eos = true;
-        if (meta_.get<bool>("tokenizer.ggml.remove_extra_whitespaces").value_or(false)) {
-            steps.normalize.steps.emplace_back(strip_step{});
-            steps.normalize.steps.emplace_back(replace_step{pattern(" {2,}"), " "});
-        }
-        read_marked_spaces();
+        read_marked_spaces({.map = read_charsmap(),
+                            .add_prefix = meta_.get<bool>("tokenizer.ggml.add_space_prefix").value_or(false),
+                            .remove_extra = meta_.get<bool>("tokenizer.ggml.remove_extra_whitespaces").value_or(false)});
     }
 
     void read_bert() {
         source.model = model_kind::word_piece;
         source.byte_level = false;
+        source.starting_prefix = blank_mark;
         source.add_bos = source.add_eos = true;
+        const bool lowercase = meta_.get<bool>("tokenizer.ggml.normalizer.lowercase").value_or(true);
+        steps.normalize.steps.emplace_back(bert_step{
+            .strip_accents = meta_.get<bool>("tokenizer.ggml.normalizer.strip_accents").value_or(lowercase), .lowercase = lowercase});
         steps.pre.steps.emplace_back(split_step{pattern("\\s"), split_behavior::removed});
         steps.pre.steps.emplace_back(split_step{pattern("\\p{Signs}")});
-        steps.pre.steps.emplace_back(space_mark_step{});  // words start with it in these files, in place of ## inside of them
         steps.decode = decoder({space_mark_decoder{.dropped_first = true}});
     }
 
     static replace_step spaces_as_marks() { return {pattern(" "), std::string(blank_mark)}; }
 
-    /// Spaces are marks; one stands before each text that added tokens leave, if the file does not say otherwise.
-    void read_marked_spaces() {
-        const bool prefix = meta_.get<bool>("tokenizer.ggml.add_space_prefix").value_or(true);
-        if (prefix) steps.normalize.steps.emplace_back(prepend_step{});
-        steps.normalize.steps.emplace_back(spaces_as_marks());
+    /// Spaces are marks, and one may stand before each text that added tokens leave.
+    void read_marked_spaces(sentencepiece_step step) {
         std::vector<decoder_step> decode{space_mark_decoder{.dropped_first = false}, byte_token_decoder{}, fuse_decoder{}};
-        if (prefix) decode.emplace_back(strip_decoder{.start = 1});
+        if (step.add_prefix) decode.emplace_back(strip_decoder{.start = 1});
         steps.decode = decoder(std::move(decode));
+        steps.normalize.steps.emplace_back(std::move(step));
+    }
+
+    charsmap read_charsmap() const {
+        constexpr std::string_view key = "tokenizer.ggml.precompiled_charsmap";
+        if (!meta_.contains(key)) return {};
+        const io::metadata_array* a = meta_.array(key);
+        if (a == nullptr || (a->kind() != io::value_kind::u8 && a->kind() != io::value_kind::i8))
+            fail(errc::bad_file, file_, "key '", key, "' is no array of bytes");
+        return charsmap(std::string(reinterpret_cast<const char*>(a->bytes().data()), a->bytes().size()), file_);
     }
 
     /// Byte-level BPE has no use for scores, but a file that carries them must carry them right.
@@ -128,27 +136,37 @@ private:
         for (std::size_t i = 0; i < scores.size(); ++i)
             if (scores[i] != scores[i]) fail(errc::bad_file, file_, "key 'tokenizer.ggml.scores': element ", i, " is NaN");
         scores_.assign(scores.begin(), scores.end());
+        for (std::size_t i = 0; source.model == model_kind::unigram && i < kinds_.size() && i < scores_.size(); ++i)
+            if (kinds_[i] == static_cast<std::int32_t>(token_kind::user_defined)) scores_[i] = 0;  // before any other
         source.scores = scores_;
     }
 
-    token_id id_of(std::string_view key) const {
+    /// The id under a key, or the one that llama.cpp takes in its place if the vocabulary has it.
+    token_id id_of(std::string_view key, token_id otherwise = -1) const {
         const std::optional<std::int64_t> value = meta_.get<std::int64_t>(key);
-        if (!value) return -1;
+        if (!value) return static_cast<std::size_t>(otherwise) < source.tokens.size() ? otherwise : -1;
         if (*value < 0 || static_cast<std::uint64_t>(*value) >= source.tokens.size())
             fail(errc::bad_file, file_, "key '", key, "' is ", *value, ", outside the vocabulary of ", source.tokens.size(), " tokens");
         return static_cast<token_id>(*value);
     }
 
     void read_special_ids() {
-        source.bos = id_of("tokenizer.ggml.bos_token_id");
-        source.eos = id_of("tokenizer.ggml.eos_token_id");
+        struct ids {
+            token_id bos = -1, eos = -1, unknown = -1, separator = -1;
+        };
+        const ids usual = source.model == model_kind::spm          ? ids{.bos = 1, .eos = 2, .unknown = 0}
+                          : source.model == model_kind::unigram    ? ids{.eos = 1, .unknown = 2}
+                          : source.model == model_kind::word_piece ? ids{.bos = 101, .unknown = 100, .separator = 102}
+                                                                   : ids{};
+        source.bos = id_of("tokenizer.ggml.bos_token_id", id_of("tokenizer.ggml.cls_token_id", usual.bos));
+        source.eos = id_of("tokenizer.ggml.eos_token_id", usual.eos);
         source.eot = id_of("tokenizer.ggml.eot_token_id");
         source.eom = id_of("tokenizer.ggml.eom_token_id");
-        source.unknown = id_of("tokenizer.ggml.unknown_token_id");
+        source.unknown = id_of("tokenizer.ggml.unknown_token_id", usual.unknown);
         id_of("tokenizer.ggml.padding_token_id");
         id_of("tokenizer.ggml.mask_token_id");
-        const token_id separator = id_of("tokenizer.ggml.seperator_token_id");
-        if (source.model == model_kind::word_piece && source.eos < 0) source.eos = separator;
+        const token_id separator = id_of("tokenizer.ggml.seperator_token_id", usual.separator);
+        if (source.model == model_kind::word_piece && separator >= 0) source.eos = separator;
         const bool bos_by_default = source.add_bos && source.bos >= 0, eos_by_default = source.add_eos && source.eos >= 0;
         source.add_bos = meta_.get<bool>("tokenizer.ggml.add_bos_token").value_or(bos_by_default);
         source.add_eos = meta_.get<bool>("tokenizer.ggml.add_eos_token").value_or(eos_by_default);

@@ -16,6 +16,7 @@
 #include <skald/core/types.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/io/json_file.hpp>
+#include <skald/text/detail/base64.hpp>
 #include <skald/text/published_division.hpp>
 #include <skald/text/tokenizer_steps.hpp>
 
@@ -86,11 +87,41 @@ private:
             out.emplace_back(replace_step{pattern_of(o), o.require<std::string>("content")});
         else if (type == "Strip")
             out.emplace_back(strip_step{o.get<bool>("strip_left").value_or(true), o.get<bool>("strip_right").value_or(true)});
+        else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD")
+            out.emplace_back(unicode_form_step{form_of(type)});
+        else if (type == "Lowercase")
+            out.emplace_back(lowercase_step{});
+        else if (type == "StripAccents")
+            out.emplace_back(strip_accents_step{});
+        else if (type == "BertNormalizer")
+            read_bert_normalizer(o);
+        else if (type == "Precompiled")
+            out.emplace_back(precompiled_step{charsmap_of(o)});
         else if (type == "ByteLevel") {
             byte_level = true;
             steps.pre.steps.emplace_back(byte_alphabet_step{});
         } else
             refuse(o, type);
+    }
+
+    static normal_form form_of(std::string_view name) noexcept {
+        const bool composed = name.ends_with('C');
+        return name[2] == 'K' ? (composed ? normal_form::nfkc : normal_form::nfkd) : (composed ? normal_form::nfc : normal_form::nfd);
+    }
+
+    void read_bert_normalizer(const io::json_object& o) {
+        bert_step step;
+        step.clean_text = o.get<bool>("clean_text").value_or(true);
+        step.chinese_chars = o.get<bool>("handle_chinese_chars").value_or(true);
+        step.lowercase = o.get<bool>("lowercase").value_or(true);
+        step.strip_accents = o.get<bool>("strip_accents").value_or(step.lowercase);
+        steps.normalize.steps.emplace_back(step);
+    }
+
+    static charsmap charsmap_of(const io::json_object& o) {
+        std::optional<std::string> bytes = from_base64(o.get<std::string>("precompiled_charsmap").value_or(""));
+        if (!bytes) o.refuse("precompiled_charsmap", "bytes in base64");
+        return charsmap(std::move(*bytes), o.file());
     }
 
     static split_behavior behavior_of(const io::json_object& o) {
