@@ -103,46 +103,58 @@ namespace detail {
 /// of beta_slow, a ramp between.
 class yarn_ramp {
 public:
-    explicit yarn_ramp(const rope_config& rope) noexcept : extrapolation_(rope.extrapolation) {
+    explicit yarn_ramp(const rope_config& rope) noexcept : extrapolation_(static_cast<float>(rope.extrapolation)) {
         const auto dims = static_cast<double>(rope.dims);
         const auto dimension = [&](double turns) {
             return dims * std::log(static_cast<double>(rope.original_context) / (turns * 2.0 * std::numbers::pi)) /
                    (2.0 * std::log(rope.base));
         };
         const double low = dimension(rope.beta_fast), high = dimension(rope.beta_slow);
-        low_ = std::max(0.0, rope.truncate ? std::floor(low) : low);
-        width_ = std::max(0.001, std::min(dims - 1.0, rope.truncate ? std::ceil(high) : high) - low_);
+        const double first = std::max(0.0, rope.truncate ? std::floor(low) : low);
+        first_ = static_cast<float>(first);
+        width_ = static_cast<float>(std::max(0.001, std::min(dims - 1.0, rope.truncate ? std::ceil(high) : high) - first));
     }
-    double kept(std::size_t i) const noexcept {
-        return extrapolation_ * (1.0 - std::clamp((static_cast<double>(i) - low_) / width_, 0.0, 1.0));
+    float kept(std::size_t i) const noexcept {
+        return extrapolation_ * (1.0f - std::clamp((static_cast<float>(i) - first_) / width_, 0.0f, 1.0f));
     }
 
 private:
-    double extrapolation_, low_ = 0, width_ = 1;
+    float extrapolation_, first_ = 0, width_ = 1;
 };
 
-inline double llama3_kept(const rope_config& rope, double frequency) noexcept {
-    const auto context = static_cast<double>(rope.original_context);
-    const double turns = context * frequency / (2.0 * std::numbers::pi);
-    return std::clamp((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
+/// Llama 3.1's ramp over the turns that a frequency makes in the original context.
+inline float llama3_frequency(const rope_config& rope, float f) noexcept {
+    const auto context = static_cast<float>(rope.original_context), factor = static_cast<float>(rope.factor);
+    const auto low = static_cast<float>(rope.low_freq_factor), high = static_cast<float>(rope.high_freq_factor);
+    const float wavelength = 2.0f * std::numbers::pi_v<float> / f;
+    if (wavelength > context / low) return f / factor;
+    if (wavelength < context / high) return f;
+    const float kept = (context / wavelength - low) / (high - low);
+    return (1.0f - kept) * f / factor + kept * f;
 }
 
 }  // namespace detail
 
 /// Fills the dims / 2 angular frequencies, radians a token: base^(-2i/dims), stretched as the scaling says and divided by the
-/// factors of that list. Rounded to float, as the models were trained with.
+/// factors of that list. Rounded to float after each step as transformers rounds, since models are trained and served so: at position
+/// 10,000 a last bit turns the fastest pair by a thousandth.
 inline void rope_frequencies(const rope_config& rope, std::size_t list, std::span<float> out) {
     const detail::yarn_ramp ramp(rope);
     const std::vector<float>& factors = list == 0 ? rope.factors : rope.long_factors;
+    const auto factor = static_cast<float>(rope.factor);
     for (std::size_t i = 0; i < out.size(); ++i) {
-        double f = static_cast<float>(std::pow(rope.base, -2.0 * static_cast<double>(i) / static_cast<double>(rope.dims)));
-        double kept = 1.0;
-        if (rope.scaling == rope_scaling::linear) kept = 0.0;
-        if (rope.scaling == rope_scaling::llama3) kept = detail::llama3_kept(rope, f);
-        if (rope.scaling == rope_scaling::yarn) kept = ramp.kept(i);
-        f = kept * f + (1.0 - kept) * f / rope.factor;
-        if (!factors.empty()) f /= static_cast<double>(factors[i]);
-        out[i] = static_cast<float>(f);
+        const float exponent = static_cast<float>(2 * i) / static_cast<float>(rope.dims);
+        const auto wave = static_cast<float>(std::pow(rope.base, static_cast<double>(exponent)));
+        float f = 1.0f / wave;
+        switch (rope.scaling) {
+            case rope_scaling::none: break;
+            case rope_scaling::linear: f /= factor; break;
+            case rope_scaling::llama3: f = detail::llama3_frequency(rope, f); break;
+            case rope_scaling::yarn: f = 1.0f / (factor * wave) * (1.0f - ramp.kept(i)) + f * ramp.kept(i); break;
+            case rope_scaling::longrope: f = 1.0f / (factors[i] * wave); break;
+        }
+        if (!factors.empty() && rope.scaling != rope_scaling::longrope) f /= factors[i];
+        out[i] = f;
     }
 }
 
