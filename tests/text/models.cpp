@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
-// The tokenizer models that are not byte-level BPE, against plain loops over small random vocabularies.
+// The tokenizer models that are not byte-level BPE: against plain loops over small random vocabularies, and in files against what
+// their makers say (tests/scripts/make_models_fixture.py).
 #include <chrono>
 #include <cstdint>
+#include <fstream>
 #include <limits>
 #include <map>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <skald/io/gguf.hpp>
 #include <skald/text/sentencepiece.hpp>
+#include <skald/text/tokenizer.hpp>
 #include <skald/text/unigram.hpp>
 #include <skald/text/wordpiece.hpp>
 
@@ -198,6 +203,49 @@ double seconds_of(const auto& work) {
 }
 
 }  // namespace
+
+TEST_CASE("files of SentencePiece, unigram and WordPiece vocabularies give their makers' tokens") {
+    const auto in_file = [](const std::string& name) {
+        const auto file = io::gguf_file::open(SKALD_TEST_DATA "/tokenizer/" + name + ".gguf");
+        return text::tokenizer::from_gguf(file.meta(), file.name());
+    };
+    std::map<std::string, text::tokenizer> tokenizers;
+    for (const std::string name : {"spm", "unigram", "wordpiece"}) tokenizers.emplace(name, in_file(name));
+    std::ifstream in(SKALD_TEST_DATA "/tokenizer/models.ids");
+    std::string text;
+    int checked = 0;
+    for (std::string line; std::getline(in, line);) {
+        std::istringstream words(line);
+        std::string name, hex;
+        words >> name;
+        if (name == "text") {
+            words >> hex;
+            text.clear();
+            for (std::size_t i = 0; i + 1 < hex.size(); i += 2) text += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+            continue;
+        }
+        ids expected;
+        for (token_id id; words >> id;) expected.push_back(id);
+        const text::tokenizer& t = tokenizers.at(name);
+        CAPTURE(name, text);
+        CHECK(t.encode(text) == expected);
+        if (name == "spm" && text.find("\u2581") == text.npos) CHECK(t.decode(expected) == text);
+        ++checked;
+    }
+    CHECK(checked > 200);
+    const auto enclosed = [&](const std::string& name) {
+        const text::tokenizer& t = tokenizers.at(name);
+        const ids all = t.encode("a", {.add_bos = t.add_bos(), .add_eos = t.add_eos()});
+        return std::pair(all.front(), all.back());
+    };
+    CHECK(enclosed("spm").first == 1);
+    CHECK(enclosed("spm").second > 2);
+    CHECK(enclosed("unigram").second == 2);
+    CHECK(enclosed("wordpiece") == std::pair(2, 3));
+    CHECK(tokenizers.at("spm").encode("</s>").size() > 1);
+    CHECK(tokenizers.at("spm").encode("</s>", {.parse_special = true}) == ids{2});
+    CHECK(tokenizers.at("spm").decode(tokenizers.at("spm").encode("a\xFF\xE4 b")) == "a\xFF\xE4 b");
+}
 
 TEST_CASE("SentencePiece's merges are those of a plain loop") {
     const std::uint32_t seed = 1;
