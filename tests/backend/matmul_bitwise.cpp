@@ -10,8 +10,6 @@ using namespace skald::test;
 
 namespace {
 
-const dtype types[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1};
-
 /// As simd's fma: fused where the target fuses.
 float plain_fma(float a, float b, float c) {
 #if defined(__FMA__)
@@ -56,10 +54,11 @@ struct plain_weights {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", "[backend]", architectures) {
-    const std::size_t most = 80, n = 50, k = 64;
-    const std::vector<float> x = random_floats(most * k, 1);
+    const std::size_t most = 80, n = 50;
     for (const compute policy : {compute::exact, compute::native})
-        for (const dtype type : types) {
+        for (const dtype type : matrix_types) {
+            const std::size_t k = whole_blocks(type, 64);
+            const std::vector<float> x = random_floats(most * k, 1);
             const cpu<TestType> backend({.policy = policy});
             const auto w = backend.pack(file_matrix(type, n, k, 2).view);
             std::vector<float> one_by_one;
@@ -75,9 +74,10 @@ TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", 
 }
 
 TEST_CASE("results do not depend on the number of threads", "[backend]") {
-    const std::size_t n = 1000, k = 96;
-    const std::vector<float> x = random_floats(150 * k, 1);
-    for (const dtype type : types) {
+    const std::size_t n = 1000;
+    for (const dtype type : matrix_types) {
+        const std::size_t k = whole_blocks(type, 96);
+        const std::vector<float> x = random_floats(150 * k, 1);
         const file_matrix file(type, n, k, 2);
         for (const std::size_t rows : {1, 5, 150}) {
             const std::vector<float> alone = multiply(cpu<>(), cpu<>().pack(file.view), x, rows);
@@ -92,11 +92,12 @@ TEST_CASE("results do not depend on the number of threads", "[backend]") {
 }
 
 TEMPLATE_LIST_TEST_CASE("results do not depend on the width of the registers", "[backend]", architectures) {
-    const std::size_t rows = 15, n = 40, k = 96;
-    const std::vector<float> x = random_floats(rows * k, 1);
+    const std::size_t rows = 15, n = 40;
     for (const compute policy : {compute::exact, compute::native})
-        for (const dtype type : types) {
+        for (const dtype type : matrix_types) {
             CAPTURE(to_string(type));
+            const std::size_t k = whole_blocks(type, 96);
+            const std::vector<float> x = random_floats(rows * k, 1);
             const file_matrix file(type, n, k, 2);
             const cpu<> widest({.policy = policy});
             const cpu<TestType> backend({.policy = policy});
@@ -107,7 +108,7 @@ TEMPLATE_LIST_TEST_CASE("results do not depend on the width of the registers", "
 TEMPLATE_LIST_TEST_CASE("exact products are one chain of fma over the decoded weights", "[backend]", architectures) {
     const std::size_t rows = 8, n = 35, k = 64;
     const std::vector<float> x = random_floats(rows * k, 1);
-    for (const dtype type : types) {
+    for (const dtype type : panel_types) {
         const file_matrix file(type, n, k, 2);
         std::vector<float> want(rows * n), w(k);
         for (std::size_t i = 0; i < n; ++i) {
@@ -118,6 +119,32 @@ TEMPLATE_LIST_TEST_CASE("exact products are one chain of fma over the decoded we
         CAPTURE(to_string(type));
         const cpu<TestType> backend({.policy = compute::exact});
         CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
+    }
+}
+
+TEMPLATE_LIST_TEST_CASE("products of formats in file layout are sixteen chains of fma, added by halves", "[backend]", architectures) {
+    const std::size_t rows = 3, n = 19;
+    for (const dtype type : matrix_types) {
+        if (has_panels(type)) continue;
+        const std::size_t k = whole_blocks(type, 100);
+        const std::vector<float> x = random_floats(rows * k, 1);
+        const file_matrix file(type, n, k, 2);
+        std::vector<float> want(rows * n), w(k);
+        for (std::size_t i = 0; i < n; ++i) {
+            format::decode_row(file.view, i, w.data());
+            for (std::size_t r = 0; r < rows; ++r) {
+                float sum[16] = {};
+                for (std::size_t j = 0; j < k; ++j) sum[j % 16] = plain_fma(w[j], x[r * k + j], sum[j % 16]);
+                for (std::size_t half = 8; half > 0; half /= 2)
+                    for (std::size_t j = 0; j < half; ++j) sum[j] += sum[j + half];
+                want[r * n + i] = sum[0];
+            }
+        }
+        CAPTURE(to_string(type));
+        for (const compute policy : {compute::exact, compute::native}) {
+            const cpu<TestType> backend({.policy = policy});
+            CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
+        }
     }
 }
 

@@ -67,8 +67,8 @@ TEST_CASE("embedded rows are the file's, exactly", "[backend]") {
     thread_pool pool(2);
     const cpu<> backend({.pool = &pool});
     const std::vector<token_id> tokens = {36, 0, 15, 16, 17, 0};
-    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1}) {
-        const std::size_t cols = info(type).block_size == 1 ? 35 : 96;
+    for (const dtype type : matrix_types) {
+        const std::size_t cols = info(type).block_size == 1 ? 35 : whole_blocks(type, 320);
         const file_matrix file(type, vocabulary, cols, 4);
         const auto table = backend.pack(file.view);
         const std::vector<float> start = random_floats(tokens.size() * cols, 5);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // What the tests of the cpu backend share: the architectures to run over, random operands, bitwise comparison, one tolerance.
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -49,13 +50,28 @@ inline double tolerance(std::size_t n, double norm) {
     return (static_cast<double>(n) + 8) * std::numeric_limits<float>::epsilon() * norm + 1e-30;
 }
 
+/// The dtypes of a list of formats.
+template <class... Formats>
+constexpr std::array<dtype, sizeof...(Formats)> types_of(format::list<Formats...>) {
+    return {Formats::id...};
+}
+
+/// Formats with a panel layout and kernels of their own, and all that matrices can have.
+inline constexpr auto panel_types = types_of(kernels::panel_formats<format::all_weights>{});
+inline constexpr auto matrix_types = types_of(format::all_weights{});
+
+inline bool has_panels(dtype type) { return format::contains(kernels::panel_formats<format::all_weights>{}, type); }
+
+/// The least number of columns that is at least `cols` and whole blocks.
+inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(cols, std::size_t{info(type).block_size}); }
+
 /// A random matrix in file layout, at an odd address.
 struct file_matrix {
     file_matrix(dtype type, std::size_t rows, std::size_t cols, unsigned seed)
         : bytes(rows * row_bytes(type, cols) + 1), view{"test", type, rows, cols, bytes.data() + 1} {
-        const std::vector<float> values = random_floats(rows * cols, seed);
-        const std::vector<std::byte> encoded = encode_blocks(type, values);
-        std::memcpy(bytes.data() + 1, encoded.data(), encoded.size());
+        const std::vector<std::byte> blocks = has_panels(type) ? encode_blocks(type, random_floats(rows * cols, seed))
+                                                               : random_blocks(type, rows * cols / info(type).block_size, seed);
+        std::memcpy(bytes.data() + 1, blocks.data(), blocks.size());
     }
     std::vector<std::byte> bytes;
     weight_view view;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Every format's decode against its definition, over every code a block can hold.
+// Every format's decode: against gguf's values, and some against their definition over every code a block can hold.
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
+#include <skald/backend/cpu/cpu.hpp>
 #include <skald/format/visit.hpp>
+#include <skald/io/gguf.hpp>
 
 #include "support/catch.hpp"
 
@@ -29,6 +32,9 @@ std::vector<float> decode(dtype type, const std::vector<std::byte>& bytes, std::
     format::decode_row({.name = "w", .type = type, .rows = 1, .cols = cols, .data = bytes.data()}, 0, out.data());
     return out;
 }
+
+/// The same bits, or NaN both.
+bool same(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b)); }
 
 }  // namespace
 
@@ -77,15 +83,47 @@ TEST_CASE("plain formats decode at any alignment", "[format]") {
     }
 }
 
+TEST_CASE("all 256 codes of the 8-bit floats decode as their type does", "[format]") {
+    std::vector<std::byte> codes(256);
+    for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
+    const auto e4m3 = decode(dtype::f8_e4m3, codes, 256), e5m2 = decode(dtype::f8_e5m2, codes, 256);
+    for (std::size_t i = 0; i < 256; ++i) {
+        CHECK(same(e4m3[i], to_float(fp8_e4m3{static_cast<std::uint8_t>(i)})));
+        CHECK(same(e5m2[i], to_float(fp8_e5m2{static_cast<std::uint8_t>(i)})));
+    }
+}
+
+// The file holds blocks of every format and what gguf's Python package makes of them (tests/scripts/make_formats.py).
+TEST_CASE("every format of GGUF decodes to gguf's values, bit for bit", "[format]") {
+    const auto file = io::gguf_file::open(std::string(SKALD_TEST_DATA) + "/formats.gguf");
+    std::size_t formats = 0;
+    for (const io::tensor_entry& t : file.tensors()) {
+        if (t.name.ends_with(".f32")) continue;
+        CAPTURE(t.name);
+        ++formats;
+        const io::tensor_entry& twin = *file.find(t.name + ".f32");
+        REQUIRE(twin.shape == t.shape);
+        std::vector<float> want(t.cols()), plain(t.cols()), wide(t.cols());
+        std::memcpy(want.data(), file.bytes(twin).data(), want.size() * sizeof(float));
+        const weight_view w{.name = t.name, .type = t.type, .rows = 1, .cols = t.cols(), .data = file.bytes(t).data()};
+        format::decode_row(w, 0, plain.data());
+        format::decode_row<cpu<>::vector>(w, 0, wide.data());
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < want.size(); ++i) wrong += !same(plain[i], want[i]) || !same(wide[i], want[i]);
+        CHECK(wrong == 0);
+    }
+    CHECK(formats == 31);
+}
+
 TEST_CASE("a format without a decoder is refused by name", "[format]") {
-    std::vector<std::byte> bytes(row_bytes(dtype::q4_k, 256));
+    std::vector<std::byte> bytes(row_bytes(dtype::q8_k, 256));
     std::vector<float> out(256);
     try {
-        format::decode_row({.name = "blk.0.x", .type = dtype::q4_k, .rows = 1, .cols = 256, .data = bytes.data()}, 0, out.data());
+        format::decode_row({.name = "blk.0.x", .type = dtype::q8_k, .rows = 1, .cols = 256, .data = bytes.data()}, 0, out.data());
         FAIL("nothing was thrown");
     } catch (const error& e) {
         CHECK(e.code() == errc::unsupported);
         CHECK(std::string(e.what()).find("blk.0.x") != std::string::npos);
-        CHECK(std::string(e.what()).find("q4_k") != std::string::npos);
+        CHECK(std::string(e.what()).find("q8_k") != std::string::npos);
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Floats to the bytes of a weight format, by the plainest rule of each (ggml's reference rule: the largest magnitude or the
-// range fixes the scale). For making test files; quantizers for use are another matter.
+// Bytes of weight formats for test files: floats encoded by the plainest rule of a format (ggml's reference rule: the largest
+// magnitude or the range fixes the scale), and random blocks of any format. Quantizers for use are another matter.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -80,6 +81,37 @@ inline std::vector<std::byte> encode_blocks(dtype type, std::span<const float> v
     std::vector<std::byte> out(values.size() / format.block_size * format.block_bytes);
     for (std::size_t b = 0; b < values.size() / format.block_size; ++b)
         detail::encode_block(type, values.data() + b * format.block_size, out.data() + b * format.block_bytes);
+    return out;
+}
+
+/// Random blocks of any format, with scales between 1/32 and 1/8 where the format has a scale, so that every value is finite.
+inline std::vector<std::byte> random_blocks(dtype type, std::size_t blocks, unsigned seed) {
+    std::mt19937 random(seed);
+    const std::size_t bytes = info(type).block_bytes;
+    std::vector<std::byte> out(blocks * bytes);
+    for (std::byte& b : out) b = static_cast<std::byte>(random() & 255);
+    const auto high_byte = [&] { return static_cast<std::byte>(0x28 + random() % 8); };  // of a binary16
+    for (std::byte* block = out.data(); block != out.data() + out.size(); block += bytes) switch (type) {
+            case dtype::f32: block[3] = std::byte{0x3d}; break;
+            case dtype::bf16: block[1] = std::byte{0x3d}; break;
+            case dtype::f8_e4m3:
+            case dtype::f8_e5m2: block[0] &= std::byte{0xbf}; break;
+            case dtype::q4_1:
+            case dtype::q5_1:
+            case dtype::q4_k:
+            case dtype::q5_k: block[1] = high_byte(), block[3] = high_byte(); break;
+            case dtype::q2_k: block[81] = high_byte(), block[83] = high_byte(); break;
+            case dtype::q3_k: block[109] = high_byte(); break;
+            case dtype::q6_k: block[209] = high_byte(); break;
+            case dtype::iq1_m: block[55] = block[55] & std::byte{0x0f} | std::byte{0x20}; break;
+            case dtype::tq1_0: block[53] = high_byte(); break;
+            case dtype::tq2_0: block[65] = high_byte(); break;
+            case dtype::mxfp4: block[0] = static_cast<std::byte>(120 + random() % 8); break;
+            case dtype::nvfp4:
+                for (std::size_t i = 0; i < 4; ++i) block[i] = static_cast<std::byte>(0x10 + random() % 32);
+                break;
+            default: block[1] = high_byte();
+        }
     return out;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The number formats of weights in file layout: one type a format, each with its block's layout and an exact decode. Layouts
-// are those of GGUF (ggml): quantized blocks start with their scale as a binary16.
+// What a number format of weights in file layout is: a type with an exact decode of one block. The formats themselves lie in
+// numbers.hpp, legacy_blocks.hpp, k_quants.hpp, i_quants.hpp, ternary.hpp and microscaling.hpp; their layouts are those of GGUF
+// (ggml). "Exact": the products of scales and codes fit a float's 24 bits, so that only a sum with a minimum is rounded, once.
+#include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,7 +15,9 @@
 
 namespace skald::format {
 
-/// A weight format: its dtype, and the exact decode of one block into `info(id).block_size` floats.
+static_assert(std::endian::native == std::endian::little, "files are little-endian and read in place");
+
+/// A weight format: its dtype, and the exact decode of one block into `info(id).block_size` floats. Any bytes decode to something.
 template <class F>
 concept weight_format = requires(const std::byte* block, float* out) {
     { F::id } -> std::convertible_to<dtype>;
@@ -20,76 +25,74 @@ concept weight_format = requires(const std::byte* block, float* out) {
 };
 
 namespace detail {
-inline float half_at(const std::byte* p) noexcept {
-    half h;
-    std::memcpy(static_cast<void*>(&h), p, sizeof h);
-    return to_float(h);
+
+template <class T>
+inline T read_at(const void* p) noexcept {
+    T value;
+    std::memcpy(static_cast<void*>(&value), p, sizeof value);
+    return value;
 }
+inline float half_at(const void* p) noexcept { return to_float(read_at<half>(p)); }
+
+inline const std::uint8_t* bytes_of(const std::byte* block) noexcept { return reinterpret_cast<const std::uint8_t*>(block); }
+
+/// A super-block on the way to floats: its codes, and a scale and a minimum for each group of them. Decoders unpack into one; the
+/// floats are made here, by code that all formats share.
+template <float_vector V>
+struct super_block {
+    std::uint8_t code[256];
+    float scale[16], minimum[16];
+
+    /// out = scale · code, as signed bytes, in groups of N.
+    template <std::size_t N>
+    [[gnu::noinline]] void put(float* out) const noexcept {
+        const auto* q = reinterpret_cast<const std::int8_t*>(code);
+        for (std::size_t i = 0; i < 256; i += V::size) (V::broadcast(scale[i / N]) * V::load_i8(q + i)).store(out + i);
+    }
+    /// out = scale · code - minimum, in groups of N. The product must be exact: then the difference is rounded once, fused or not.
+    template <std::size_t N>
+    [[gnu::noinline]] void put_lowered(float* out) const noexcept {
+        for (std::size_t i = 0; i < 256; i += V::size)
+            fma(V::broadcast(scale[i / N]), V::load_u8(code + i), V::broadcast(-minimum[i / N])).store(out + i);
+    }
+};
+
+/// out = scale · q, for 32 values.
+template <float_vector V>
+inline void scale_codes(float scale, const std::uint8_t* q, float* out) noexcept {
+    const V d = V::broadcast(scale);
+    for (std::size_t i = 0; i < 32; i += V::size) (d * V::load_i8(reinterpret_cast<const std::int8_t*>(q) + i)).store(out + i);
+}
+
+/// out = scale · q + minimum, for 32 values; rounded once as in super_block.
+template <float_vector V>
+inline void scale_codes(float scale, const std::uint8_t* q, float minimum, float* out) noexcept {
+    const V d = V::broadcast(scale), m = V::broadcast(minimum);
+    for (std::size_t i = 0; i < 32; i += V::size) fma(d, V::load_u8(q + i), m).store(out + i);
+}
+
+/// out = scale · levels[q], for N codes q below 16.
+template <std::size_t N, float_vector V>
+inline void scale_levels(float scale, const std::int8_t (&levels)[16], const std::uint8_t* q, float* out) noexcept {
+    const V d = V::broadcast(scale);
+    for (std::size_t i = 0; i < N; i += V::size) (d * V::load_levels(levels, q + i)).store(out + i);
+}
+
+/// N bytes of two codes each: the low nibbles, then the high ones. // q: (2 · N)
+template <std::size_t N>
+inline void split_nibbles(const std::uint8_t* p, std::uint8_t* q) noexcept {
+    for (std::size_t i = 0; i < N; ++i) {
+        q[i] = p[i] & 15;
+        q[i + N] = p[i] >> 4;
+    }
+}
+
+/// The bits of a byte as eight bytes of 0 or 1, the lowest first.
+constexpr std::uint64_t spread_bits(std::uint8_t bits) noexcept {
+    const std::uint64_t one_each = bits * std::uint64_t{0x0101010101010101} & std::uint64_t{0x8040201008040201};
+    return (one_each + std::uint64_t{0x7f7f7f7f7f7f7f7f}) >> 7 & std::uint64_t{0x0101010101010101};
+}
+
 }  // namespace detail
-
-struct f32 {
-    static constexpr dtype id = dtype::f32;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        std::memcpy(out, block, sizeof(float));
-    }
-};
-
-struct f16 {
-    static constexpr dtype id = dtype::f16;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        *out = detail::half_at(block);
-    }
-};
-
-struct bf16 {
-    static constexpr dtype id = dtype::bf16;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        bfloat16 b;
-        std::memcpy(static_cast<void*>(&b), block, sizeof b);
-        *out = to_float(b);
-    }
-};
-
-/// 32 values: scale d (binary16), 32 signed bytes q. value = d · q.
-struct q8_0 {
-    static constexpr dtype id = dtype::q8_0;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        const V d = V::broadcast(detail::half_at(block));
-        const auto* q = reinterpret_cast<const std::int8_t*>(block + 2);
-        for (std::size_t i = 0; i < 32; i += V::size) (d * V::load_i8(q + i)).store(out + i);
-    }
-};
-
-/// 32 values: scale d (binary16), 16 bytes: the low nibbles are values 0…15, the high ones 16…31. value = d · (q - 8).
-struct q4_0 {
-    static constexpr dtype id = dtype::q4_0;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        const float d = detail::half_at(block);
-        for (std::size_t i = 0; i < 16; ++i) {
-            const int byte = std::to_integer<int>(block[2 + i]);
-            out[i] = d * static_cast<float>((byte & 15) - 8);
-            out[i + 16] = d * static_cast<float>((byte >> 4) - 8);
-        }
-    }
-};
-
-/// 32 values: scale d and minimum m (binary16 each), 16 bytes of nibbles as in q4_0. value = d · q + m.
-struct q4_1 {
-    static constexpr dtype id = dtype::q4_1;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
-        const float d = detail::half_at(block), m = detail::half_at(block + 2);
-        for (std::size_t i = 0; i < 16; ++i) {
-            const int byte = std::to_integer<int>(block[4 + i]);
-            out[i] = d * static_cast<float>(byte & 15) + m;  // exact up to one rounding: d · q needs at most 11 + 4 bits
-            out[i + 16] = d * static_cast<float>(byte >> 4) + m;
-        }
-    }
-};
 
 }  // namespace skald::format

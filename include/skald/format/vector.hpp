@@ -20,6 +20,7 @@ namespace skald::format {
 /// | V::size                             | how many floats                                                         |
 /// | V::broadcast(float)                 | all elements equal                                                      |
 /// | V::load(const float*)               | also load_half, load_bfloat16, load_i8, load_u8: converted exactly      |
+/// | V::load_levels(levels, const u8*)   | levels[code] of codes below 16, converted                               |
 /// | v.store(float*)                     | also store_half, store_bfloat16: round to nearest, ties to even         |
 /// | v.store_i8(std::int8_t*)            | round to nearest, ties to even; saturates                               |
 /// | a + b, a - b, a * b                 | elementwise                                                             |
@@ -28,7 +29,7 @@ namespace skald::format {
 /// | reduce_add(v), reduce_max(v)        | over the elements, in a fixed order                                     |
 template <class V>
 concept float_vector = requires(V v, const float* f, const half* h, const bfloat16* b, const std::int8_t* i, const std::uint8_t* u,
-                                float* out_f, half* out_h, bfloat16* out_b, std::int8_t* out_i) {
+                                const std::int8_t (&levels)[16], float* out_f, half* out_h, bfloat16* out_b, std::int8_t* out_i) {
     { V::size } -> std::convertible_to<std::size_t>;
     { V::broadcast(1.0f) } -> std::same_as<V>;
     { V::load(f) } -> std::same_as<V>;
@@ -36,6 +37,7 @@ concept float_vector = requires(V v, const float* f, const half* h, const bfloat
     { V::load_bfloat16(b) } -> std::same_as<V>;
     { V::load_i8(i) } -> std::same_as<V>;
     { V::load_u8(u) } -> std::same_as<V>;
+    { V::load_levels(levels, u) } -> std::same_as<V>;
     v.store(out_f);
     v.store_half(out_h);
     v.store_bfloat16(out_b);
@@ -62,6 +64,7 @@ struct scalar {
     static scalar load_bfloat16(const bfloat16* p) noexcept { return {to_float(read<bfloat16>(p))}; }
     static scalar load_i8(const std::int8_t* p) noexcept { return {static_cast<float>(*p)}; }
     static scalar load_u8(const std::uint8_t* p) noexcept { return {static_cast<float>(*p)}; }
+    static scalar load_levels(const std::int8_t (&levels)[16], const std::uint8_t* p) noexcept { return {static_cast<float>(levels[*p])}; }
     void store(float* p) const noexcept { std::memcpy(static_cast<void*>(p), &value, sizeof value); }
     void store_half(half* p) const noexcept {
         const half h = to_half(value);

@@ -56,7 +56,7 @@ public:
         if (tensor_shape{w.rows, w.cols} != expected)
             fail(errc::bad_file, file_, "tensor '", w.name, "' has ", w.rows, " × ", w.cols, " values; the config says ", expected.rows,
                  " × ", expected.cols);
-        if (!format::contains(format::all_weights{}, w.type))
+        if (!(w.rows == 1 ? format::contains(format::all{}, w.type) : format::contains(format::all_weights{}, w.type)))
             fail(errc::unsupported, file_, "tensor '", w.name, "' is of the format ", to_string(w.type),
                  ", which this version cannot compute with");
         const std::size_t copies = is_expert_role(role) && !expert ? config_.experts.count : 1;

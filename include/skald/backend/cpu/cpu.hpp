@@ -41,27 +41,23 @@ public:
     std::pmr::memory_resource* memory() const noexcept { return options_.memory; }
     skald::compute policy() const noexcept { return options_.policy; }
 
-    /// Throws errc::unsupported for a format without kernels.
+    /// Throws errc::unsupported for a format outside `Formats`.
     std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
-        return format::visit(Formats{}, type, "packed_bytes", [&](auto format) {
-            using layout = kernels::panel_layout<decltype(format)>;
-            return buffer<>::bytes_for(matrix::bytes_for(rows, layout::panel_bytes(cols)));
-        });
+        const auto packing = kernels::packing_of<Arch, Formats>(type, "packed_bytes");
+        return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes(type, cols)));
     }
 
-    /// Throws errc::unsupported, naming the tensor, for a format without kernels.
+    /// Throws errc::unsupported, naming the tensor, for a format outside `Formats`.
     matrix pack(const weight_view& w) const {
-        return format::visit(Formats{}, w.type, w.name, [&](auto format) {
-            using layout = kernels::panel_layout<decltype(format)>;
-            matrix out(w.type, w.rows, w.cols, layout::panel_bytes(w.cols), options_.memory);
-            team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
-                for (std::size_t p = begin; p < end; ++p) {
-                    std::memset(out.panel(p), 0, out.panel_bytes());
-                    layout::pack(w, p * kernels::lanes, out.panel(p));
-                }
-            });
-            return out;
+        const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.name);
+        matrix out(w.type, w.rows, w.cols, packing.panel_bytes(w.type, w.cols), options_.memory, packing.decode);
+        team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t p = begin; p < end; ++p) {
+                std::memset(out.panel(p), 0, out.panel_bytes());
+                packing.pack(w, p * kernels::lanes, out.panel(p));
+            }
         });
+        return out;
     }
 
     std::size_t activations_bytes(std::size_t rows, std::size_t cols) const noexcept {

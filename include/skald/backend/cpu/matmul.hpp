@@ -8,6 +8,7 @@
 #include <span>
 #include <type_traits>
 
+#include <skald/backend/cpu/decoded.hpp>
 #include <skald/backend/cpu/tile.hpp>
 #include <skald/backend/ops.hpp>
 #include <skald/core/buffer.hpp>
@@ -19,8 +20,9 @@ namespace skald::inline SKALD_ISA::kernels {
 class packed_matrix {
 public:
     packed_matrix() noexcept = default;
-    packed_matrix(dtype type, std::size_t rows, std::size_t cols, std::size_t panel_bytes, std::pmr::memory_resource* memory)
-        : type_(type), rows_(rows), cols_(cols), panel_bytes_(panel_bytes), bytes_(bytes_for(rows, panel_bytes), memory) {}
+    packed_matrix(dtype type, std::size_t rows, std::size_t cols, std::size_t panel_bytes, std::pmr::memory_resource* memory,
+                  format::block_decoder decode)
+        : type_(type), decode_(decode), rows_(rows), cols_(cols), panel_bytes_(panel_bytes), bytes_(bytes_for(rows, panel_bytes), memory) {}
 
     static constexpr std::size_t bytes_for(std::size_t rows, std::size_t panel_bytes) noexcept {
         return ceil_div(rows, lanes) * panel_bytes;
@@ -33,23 +35,45 @@ public:
     std::size_t panels() const noexcept { return ceil_div(rows_, lanes); }
     std::size_t panel_bytes() const noexcept { return panel_bytes_; }
     std::byte* panel(std::size_t p) const noexcept { return bytes_.data() + p * panel_bytes_; }
+    /// Of rows in file layout; null where panels have a layout of their own.
+    format::block_decoder decode() const noexcept { return decode_; }
 
 private:
     dtype type_ = dtype::f32;
+    format::block_decoder decode_ = nullptr;
     std::size_t rows_ = 0, cols_ = 0, panel_bytes_ = 0;
     buffer<> bytes_;
 };
 
+/// Stands for the products of decoded.hpp where a kernel is named.
+struct decoded_kernel {
+    static constexpr encoding reads = plain;
+};
+
 /// The kernel that a format's products run with.
 template <class Arch, class Format, compute Policy>
-using kernel_of =
-    std::conditional_t<Policy == compute::native && info(Format::id).block_size == 32, int8_kernel<Arch, panel_layout<Format>>,
-                       std::conditional_t<Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot, bfloat16_kernel<Arch>,
-                                          float_kernel<Arch, panel_layout<Format>>>>;
+constexpr auto choose_kernel() noexcept {
+    if constexpr (Policy == compute::native && info(Format::id).block_size == 32)
+        return std::type_identity<int8_kernel<Arch, panel_layout<Format>>>{};
+    else if constexpr (Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot)
+        return std::type_identity<bfloat16_kernel<Arch>>{};
+    else
+        return std::type_identity<float_kernel<Arch, panel_layout<Format>>>{};
+}
 
 /// Rows of activations that are multiplied with a panel before the next: their int8 blocks of a few hundred columns fit the
 /// first cache together with the panels.
 inline constexpr std::size_t row_block = 72;
+
+/// Where a product's results go: `value` holds the 16 outputs of a panel for a row.
+template <class Arch>
+SKALD_INLINE void put(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t row, simd<Arch> value) noexcept {
+    const std::size_t first = panel * lanes, n = job.weight->rows() - first;
+    float* out = job.out.data() + row * job.out.strides()[0] + first;
+    if (job.bias != nullptr) value = value + simd<Arch>::load_first(job.bias + first, n);
+    if (job.accumulate) value = simd<Arch>::load_first(out, n) + value;
+    value.store_first(out, n);
+}
 
 /// Panels [first, last) of one product for rows [row, row_end).
 template <class Kernel, class Arch>
@@ -91,19 +115,32 @@ private:
         for (std::size_t r = 0; r < R; ++r)
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < P; ++p)
-                if (r < rows && p < panels) put(acc[r][p], p0 + p, r0 + r);
-    }
-
-    SKALD_INLINE void put(simd<Arch> value, std::size_t panel, std::size_t row) const noexcept {
-        const std::size_t first = panel * lanes, n = weight_.rows() - first;
-        float* out = job_.out.data() + row * job_.out.strides()[0] + first;
-        if (job_.bias != nullptr) value = value + simd<Arch>::load_first(job_.bias + first, n);
-        if (job_.accumulate) value = simd<Arch>::load_first(out, n) + value;
-        value.store_first(out, n);
+                if (r < rows && p < panels) put(job_, p0 + p, r0 + r, acc[r][p]);
     }
 
     const job& job_;
     const packed_matrix& weight_;
+    const activations<Arch>& in_;
+};
+
+template <class Arch>
+class product<decoded_kernel, Arch> {
+public:
+    product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
+
+    void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        const packed_matrix& w = *job_.weight;
+        decoded_panel<Arch, row_block> room;
+        float sums[row_block][lanes] = {};
+        for (std::size_t p = first; p < last; ++p) {
+            room.multiply(w.panel(p), w.type(), w.decode(), w.cols(), std::min(lanes, w.rows() - p * lanes), in_.row(row), w.cols(),
+                          row_end - row, sums);
+            for (std::size_t r = row; r < row_end; ++r) put(job_, p, r, simd<Arch>::load(sums[r - row]));
+        }
+    }
+
+private:
+    const matmul_job<packed_matrix>& job_;
     const activations<Arch>& in_;
 };
 
@@ -159,12 +196,13 @@ private:
 
     template <class F>
     void with_kernel(const job& j, F&& f) const {
-        format::visit(Formats{}, j.weight->type(), "matmul", [&](auto format) {
+        if (j.weight->decode() != nullptr) return f(std::type_identity<decoded_kernel>{});
+        format::visit(panel_formats<Formats>{}, j.weight->type(), "matmul", [&](auto format) {
             using Format = decltype(format);
             if (policy_ == compute::native)
-                f(std::type_identity<kernel_of<Arch, Format, compute::native>>{});
+                f(choose_kernel<Arch, Format, compute::native>());
             else
-                f(std::type_identity<kernel_of<Arch, Format, compute::exact>>{});
+                f(choose_kernel<Arch, Format, compute::exact>());
         });
     }
 

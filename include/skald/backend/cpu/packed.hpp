@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// How weights lie in memory for the kernels: panels of 16 output rows, one row a lane, columns in order. A layout is a policy:
-// where the bytes of a panel are, how they are filled from file rows, and their exact decode. Layouts are the same on every
-// target. The last panel of a matrix is padded with rows of zero bytes.
+// How weights lie in memory for the kernels: panels of 16 output rows. Formats with a kernel of their own have one row a lane,
+// columns in order; the others keep the rows of the file. A layout is a policy: where the bytes of a panel are, how they are
+// filled from file rows, and their exact decode. Layouts are the same on every target. The last panel of a matrix is padded with
+// rows of zero bytes.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
+#include <type_traits>
 
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/core/checked.hpp>
-#include <skald/format/block.hpp>
+#include <skald/format/visit.hpp>
 #include <skald/format/weight_view.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// The layout of a weight format:
+/// The layout of a weight format that has a kernel of its own:
 ///
 /// | member                               | meaning                                                                        |
 /// |--------------------------------------|--------------------------------------------------------------------------------|
@@ -234,5 +237,41 @@ struct panel_layout<format::q4_1> : detail::nibbles<2> {
         for (auto& v : out) v = fma(d, v, m);
     }
 };
+
+/// Whether matrices of the format are kept as in the file.
+template <class Format>
+inline constexpr bool keeps_file_layout = !requires { sizeof(panel_layout<Format>); };
+
+namespace detail {
+template <class... Formats>
+auto with_panel_layout(format::list<Formats...>)
+    -> decltype((format::list<>{} + ... + std::conditional_t<keeps_file_layout<Formats>, format::list<>, format::list<Formats>>{}));
+}
+
+/// The formats of a list that have a panel layout.
+template <class Formats>
+using panel_formats = decltype(detail::with_panel_layout(Formats{}));
+
+/// How a matrix of a run-time format is packed.
+struct packing {
+    std::size_t (*panel_bytes)(dtype type, std::size_t cols) noexcept;
+    void (*pack)(const weight_view& w, std::size_t first, std::byte* panel);  ///< into a zeroed panel
+    format::block_decoder decode;                                             ///< of rows in file layout; else null
+};
+
+/// Throws errc::unsupported, naming `place`, for a format outside the list.
+template <class Arch, class Formats>
+packing packing_of(dtype type, std::string_view place) {
+    if (format::contains(panel_formats<Formats>{}, type))
+        return format::visit(panel_formats<Formats>{}, type, place, [](auto format) -> packing {
+            using layout = panel_layout<decltype(format)>;
+            return {[](dtype, std::size_t cols) noexcept { return layout::panel_bytes(cols); }, layout::pack, nullptr};
+        });
+    return {[](dtype t, std::size_t cols) noexcept { return round_up(lanes * row_bytes(t, cols), 64); },
+            [](const weight_view& w, std::size_t first, std::byte* panel) {
+                std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * row_bytes(w.type, w.cols));
+            },
+            format::decoder<simd<Arch>>(Formats{}, type, place)};
+}
 
 }  // namespace skald::inline SKALD_ISA::kernels

@@ -112,6 +112,17 @@ struct registers<16> {
     }
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+    SKALD_INLINE static void store_ints(ints i, void* p) noexcept { _mm_storeu_si128(static_cast<__m128i*>(p), i); }
+    /// table[index] of 16 indices below 16; bytes.
+    SKALD_INLINE static ints choose_bytes(const std::int8_t (&table)[16], const std::uint8_t* index) noexcept {
+#if defined(__SSSE3__)
+        return _mm_shuffle_epi8(load_ints(table), load_ints(index));
+#else
+        std::int8_t chosen[16];
+        for (std::size_t i = 0; i < 16; ++i) chosen[i] = table[index[i]];
+        return load_ints(chosen);
+#endif
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm_set1_epi32(i); }
     SKALD_INLINE static ints low_nibbles(ints i) noexcept { return _mm_and_si128(i, _mm_set1_epi8(15)); }
     SKALD_INLINE static ints high_nibbles(ints i) noexcept { return low_nibbles(_mm_srli_epi16(i, 4)); }

@@ -172,22 +172,45 @@ void activate(matrix_view<const float> x, matrix_view<const float> up, activatio
     out.end();
 }
 
+namespace detail {
+
+/// y = row, or y += row, of a matrix in file layout.
+inline void embed_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
+    constexpr std::size_t chunk = 256;
+    const dtype_info& layout = info(table.type());
+    const std::byte* from = table.panel(row / lanes) + row % lanes * row_bytes(table.type(), table.cols());
+    if (!accumulate) return table.decode()(from, table.cols() / layout.block_size, y);
+    float values[chunk];
+    for (std::size_t k = 0; k < table.cols(); k += chunk) {
+        const std::size_t n = std::min(chunk, table.cols() - k);
+        table.decode()(from + row_bytes(table.type(), k), n / layout.block_size, values);
+        for (std::size_t i = 0; i < n; ++i) y[k + i] += values[i];
+    }
+}
+
+/// y = row, or y += row, of a matrix in panels.
+template <class Layout>
+void embed_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
+    const std::byte* panel = table.panel(row / lanes);
+    for (std::size_t k = 0; k < table.cols(); ++k) {
+        const float value = Layout::at(panel, table.cols(), row % lanes, k);
+        y[k] = accumulate ? y[k] + value : value;
+    }
+}
+
+}  // namespace detail
+
 /// Rows of a packed matrix, decoded exactly: out = row, or out += row.
 template <class Arch, class Formats>
 void embed(const packed_matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate, const workers& w) {
-    format::visit(Formats{}, table.type(), "embed", [&](auto format) {
-        using layout = panel_layout<decltype(format)>;
-        w.split(tokens.size(), detail::rows_a_thread(table.cols()), [&](std::size_t begin, std::size_t end) {
-            for (std::size_t r = begin; r < end; ++r) {
-                const auto row = static_cast<std::size_t>(tokens[r]);
-                const std::byte* panel = table.panel(row / lanes);
-                float* y = out.data() + r * out.strides()[0];
-                for (std::size_t k = 0; k < table.cols(); ++k) {
-                    const float value = layout::at(panel, table.cols(), row % lanes, k);
-                    y[k] = accumulate ? y[k] + value : value;
-                }
-            }
-        });
+    using copy = void (*)(const packed_matrix&, std::size_t, float*, bool) noexcept;
+    const copy embed_row = table.decode() != nullptr
+                               ? copy(detail::embed_row)
+                               : format::visit(panel_formats<Formats>{}, table.type(), "embed",
+                                               [](auto format) -> copy { return detail::embed_row<panel_layout<decltype(format)>>; });
+    w.split(tokens.size(), detail::rows_a_thread(table.cols()), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t r = begin; r < end; ++r)
+            embed_row(table, static_cast<std::size_t>(tokens[r]), out.data() + r * out.strides()[0], accumulate);
     });
 }
 

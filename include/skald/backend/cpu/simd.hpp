@@ -45,6 +45,11 @@ public:
     SKALD_INLINE static simd load_u8(const std::uint8_t* p) noexcept {
         return make([&](std::size_t i) { return native::load_u8(p + i * native::count); });
     }
+    SKALD_INLINE static simd load_levels(const std::int8_t (&levels)[16], const std::uint8_t* p) noexcept {
+        alignas(16) std::int8_t values[size];
+        registers<16>::store_ints(registers<16>::choose_bytes(levels, p), values);
+        return load_i8(values);
+    }
     /// The first n floats at p, then zeros; n may be 16 or more.
     SKALD_INLINE static simd load_first(const float* p, std::size_t n) noexcept {
         if (n >= size) return load(p);
