@@ -103,7 +103,7 @@ inline std::vector<std::byte> random_blocks(dtype type, std::size_t blocks, unsi
             case dtype::q2_k: block[81] = high_byte(), block[83] = high_byte(); break;
             case dtype::q3_k: block[109] = high_byte(); break;
             case dtype::q6_k: block[209] = high_byte(); break;
-            case dtype::iq1_m: block[55] = block[55] & std::byte{0x0f} | std::byte{0x20}; break;
+            case dtype::iq1_m: block[55] = (block[55] & std::byte{0x0f}) | std::byte{0x20}; break;
             case dtype::tq1_0: block[53] = high_byte(); break;
             case dtype::tq2_0: block[65] = high_byte(); break;
             case dtype::mxfp4: block[0] = static_cast<std::byte>(120 + random() % 8); break;

@@ -78,12 +78,31 @@ inline void scale_levels(float scale, const std::int8_t (&levels)[16], const std
     for (std::size_t i = 0; i < N; i += V::size) (d * V::load_levels(levels, q + i)).store(out + i);
 }
 
+/// Sixteen bytes as the compilers' own vector type: elementwise operators on every target, no intrinsics.
+using bytes_16 [[gnu::vector_size(16)]] = std::uint8_t;
+using words_8 [[gnu::vector_size(16)]] = std::uint16_t;
+
+inline bytes_16 load_16(const void* p) noexcept { return read_at<bytes_16>(p); }
+inline void store_16(bytes_16 v, void* p) noexcept { std::memcpy(p, &v, sizeof v); }
+inline bytes_16 pair(std::uint64_t low, std::uint64_t high) noexcept {
+    using quads [[gnu::vector_size(16)]] = std::uint64_t;
+    return reinterpret_cast<bytes_16>(quads{low, high});
+}
+/// Bytes of which only the bits of `mask` are kept, shifted; the mask must exclude what comes over from a neighbour.
+inline bytes_16 right(bytes_16 v, int bits, std::uint8_t mask) noexcept {
+    return reinterpret_cast<bytes_16>(reinterpret_cast<words_8>(v) >> bits) & mask;
+}
+inline bytes_16 left(bytes_16 v, int bits, std::uint8_t mask) noexcept {
+    return reinterpret_cast<bytes_16>(reinterpret_cast<words_8>(v) << bits) & mask;
+}
+
 /// N bytes of two codes each: the low nibbles, then the high ones. // q: (2 · N)
 template <std::size_t N>
 inline void split_nibbles(const std::uint8_t* p, std::uint8_t* q) noexcept {
-    for (std::size_t i = 0; i < N; ++i) {
-        q[i] = p[i] & 15;
-        q[i + N] = p[i] >> 4;
+    for (std::size_t i = 0; i < N; i += 16) {
+        const bytes_16 both = load_16(p + i);
+        store_16(both & 15, q + i);
+        store_16(right(both, 4, 15), q + N + i);
     }
 }
 

@@ -2,8 +2,10 @@
 #pragma once
 // The k-quants: super-blocks of 256 values in groups of 16 or 32. A group's scale is a small integer times the super-block's
 // binary16 d; q2_k, q4_k and q5_k have minima likewise, times dmin.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <skald/format/block.hpp>
 
@@ -11,23 +13,60 @@ namespace skald::format {
 
 namespace detail {
 
+/// 16 small integers times a factor. // p, out: (16)
+template <float_vector V, class Integer>
+inline void scale_16(float factor, const Integer* p, float* out) noexcept {
+    for (std::size_t i = 0; i < 16; i += V::size) {
+        if constexpr (std::is_signed_v<Integer>)
+            (V::broadcast(factor) * V::load_i8(p + i)).store(out + i);
+        else
+            (V::broadcast(factor) * V::load_u8(p + i)).store(out + i);
+    }
+}
+
 /// The eight 6-bit scales and minima of q4_k and q5_k, times d and dmin, from 12 bytes: 0 … 3 are the low six bits of bytes 0 … 3
 /// and 4 … 7; 4 … 7 are the nibbles of bytes 8 … 11 under the high two bits of the former.
-template <class V>
+template <float_vector V>
 inline void six_bit_pairs(float d, float dmin, const std::uint8_t* p, super_block<V>& out) noexcept {
-    for (std::size_t i = 0; i < 4; ++i) {
-        out.scale[i] = d * static_cast<float>(p[i] & 63);
-        out.minimum[i] = dmin * static_cast<float>(p[i + 4] & 63);
-        out.scale[i + 4] = d * static_cast<float>((p[i + 8] & 15) | (p[i] >> 6 << 4));
-        out.minimum[i + 4] = dmin * static_cast<float>((p[i + 8] >> 4) | (p[i + 4] >> 6 << 4));
-    }
+    const auto scales = read_at<std::uint32_t>(p), minima = read_at<std::uint32_t>(p + 4), nibbles = read_at<std::uint32_t>(p + 8);
+    const auto join = [](std::uint32_t low, std::uint32_t four) {
+        return (low & 0x3f3f3f3fu) | static_cast<std::uint64_t>((four & 0x0f0f0f0fu) | (low >> 2 & 0x30303030u)) << 32;
+    };
+    std::uint8_t bytes[16];
+    store_16(pair(join(scales, nibbles), 0), bytes);
+    scale_16<V>(d, bytes, out.scale);
+    store_16(pair(join(minima, nibbles >> 4), 0), bytes);
+    scale_16<V>(dmin, bytes, out.minimum);
 }
 
 /// Codes of two bits, 64 bytes: bits 2j of bytes 32h … 32h + 31 are values 128h + 32j … + 31. // q: (256)
 inline void two_bit_codes(const std::uint8_t* p, std::uint8_t* q) noexcept {
     for (std::size_t half = 0; half < 2; ++half)
-        for (std::size_t j = 0; j < 4; ++j)
-            for (std::size_t i = 0; i < 32; ++i) q[half * 128 + j * 32 + i] = p[half * 32 + i] >> (2 * j) & 3;
+        for (std::size_t i = 0; i < 32; i += 16) {
+            const bytes_16 four = load_16(p + half * 32 + i);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j) store_16(right(four, 2 * j, 3), q + half * 128 + static_cast<std::size_t>(j) * 32 + i);
+        }
+}
+
+/// Adds to 256 codes a bit each, which stands for `Bit`: bit b of byte i of 32 belongs to value 32b + i.
+template <int Bit>
+inline void add_bits(const std::uint8_t* p, std::uint8_t* q) noexcept {
+    for (std::size_t i = 0; i < 32; i += 16) {
+        const bytes_16 eight = load_16(p + i);
+#pragma GCC unroll 8
+        for (int b = 0; b < 8; ++b) {
+            std::uint8_t* at = q + static_cast<std::size_t>(b) * 32 + i;
+            store_16(load_16(at) | (1 << b > Bit ? right(eight, b - std::countr_zero(unsigned{Bit}), Bit)
+                                                 : left(eight, std::countr_zero(unsigned{Bit}) - b, Bit)),
+                     at);
+        }
+    }
+}
+
+/// Makes 256 codes signed, around an offset.
+inline void lower(std::uint8_t* q, std::uint8_t offset) noexcept {
+    for (std::size_t i = 0; i < 256; i += 16) store_16(load_16(q + i) - offset, q + i);
 }
 
 }  // namespace detail
@@ -38,12 +77,11 @@ struct q2_k {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
-        const float d = detail::half_at(p + 80), dmin = detail::half_at(p + 82);
         detail::super_block<V> s;
-        for (std::size_t g = 0; g < 16; ++g) {
-            s.scale[g] = d * static_cast<float>(p[g] & 15);
-            s.minimum[g] = dmin * static_cast<float>(p[g] >> 4);
-        }
+        std::uint8_t scales[32];
+        detail::split_nibbles<16>(p, scales);
+        detail::scale_16<V>(detail::half_at(p + 80), scales, s.scale);
+        detail::scale_16<V>(detail::half_at(p + 82), scales + 16, s.minimum);
         detail::two_bit_codes(p + 16, s.code);
         s.template put_lowered<16>(out);
     }
@@ -60,9 +98,8 @@ struct q3_k {
         for (std::size_t g = 0; g < 16; ++g)
             s.scale[g] = d * static_cast<float>((p[96 + g % 8] >> (g / 8 * 4) & 15) + (p[104 + g % 4] >> (g / 4 * 2) & 3) * 16 - 32);
         detail::two_bit_codes(p + 32, s.code);
-        for (std::size_t bit = 0; bit < 8; ++bit)
-            for (std::size_t i = 0; i < 32; ++i)
-                s.code[bit * 32 + i] = static_cast<std::uint8_t>(s.code[bit * 32 + i] + (p[i] >> bit & 1) * 4 - 4);
+        detail::add_bits<4>(p, s.code);
+        detail::lower(s.code, 4);
         s.template put<16>(out);
     }
 };
@@ -89,8 +126,7 @@ struct q5_k {
         detail::super_block<V> s;
         detail::six_bit_pairs(detail::half_at(p), detail::half_at(p + 2), p + 4, s);
         for (std::size_t j = 0; j < 4; ++j) detail::split_nibbles<32>(p + 48 + j * 32, s.code + j * 64);
-        for (std::size_t g = 0; g < 8; ++g)
-            for (std::size_t i = 0; i < 32; ++i) s.code[g * 32 + i] |= static_cast<std::uint8_t>((p[16 + i] >> g & 1) << 4);
+        detail::add_bits<16>(p + 16, s.code);
         s.template put_lowered<32>(out);
     }
 };
@@ -101,13 +137,16 @@ struct q6_k {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
-        const float d = detail::half_at(p + 208);
         detail::super_block<V> s;
-        std::uint8_t high[256];
-        for (std::size_t g = 0; g < 16; ++g) s.scale[g] = d * static_cast<float>(static_cast<std::int8_t>(p[192 + g]));
-        for (std::size_t half = 0; half < 2; ++half) detail::split_nibbles<64>(p + half * 64, s.code + half * 128);
-        detail::two_bit_codes(p + 128, high);
-        for (std::size_t i = 0; i < 256; ++i) s.code[i] = static_cast<std::uint8_t>(s.code[i] + high[i] * 16 - 32);
+        detail::scale_16<V>(detail::half_at(p + 208), reinterpret_cast<const std::int8_t*>(p + 192), s.scale);
+        detail::two_bit_codes(p + 128, s.code);
+        for (std::size_t i = 0; i < 64; i += 16)
+            for (std::size_t half = 0; half < 256; half += 128) {
+                const detail::bytes_16 low = detail::load_16(p + half / 2 + i);
+                std::uint8_t* q = s.code + half + i;
+                detail::store_16(detail::left(detail::load_16(q), 4, 48) + (low & 15) - 32, q);
+                detail::store_16(detail::left(detail::load_16(q + 64), 4, 48) + detail::right(low, 4, 15) - 32, q + 64);
+            }
         s.template put<16>(out);
     }
 };

@@ -4,7 +4,6 @@
 // low nibbles are values 0 … 15, the high ones 16 … 31.
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include <skald/format/block.hpp>
 
@@ -12,20 +11,18 @@ namespace skald::format {
 
 namespace detail {
 
-/// Codes of five bits: 32 high bits, then 16 bytes of low nibbles. // q: (32)
-inline void five_bit_codes(const std::uint8_t* p, std::uint8_t* q) noexcept {
-    std::uint8_t high[32];
-    for (std::size_t i = 0; i < 4; ++i) {
-        const std::uint64_t bits = spread_bits(p[i]) << 4;
-        std::memcpy(static_cast<void*>(high + 8 * i), &bits, sizeof bits);
-    }
-    split_nibbles<16>(p + 4, q);
-    for (std::size_t i = 0; i < 32; ++i) q[i] |= high[i];
+/// 16 bytes of nibbles as 32 codes around an offset. // q: (32)
+inline void four_bit_codes(const std::uint8_t* p, std::uint8_t offset, std::uint8_t* q) noexcept {
+    const bytes_16 both = load_16(p);
+    store_16((both & 15) - offset, q);
+    store_16(right(both, 4, 15) - offset, q + 16);
 }
 
-/// Makes 32 codes signed, around an offset.
-inline void lower(std::uint8_t* q, std::uint8_t offset) noexcept {
-    for (std::size_t i = 0; i < 32; ++i) q[i] = static_cast<std::uint8_t>(q[i] - offset);
+/// Codes of five bits around an offset: 32 high bits, then 16 bytes of low nibbles. // q: (32)
+inline void five_bit_codes(const std::uint8_t* p, std::uint8_t offset, std::uint8_t* q) noexcept {
+    const bytes_16 both = load_16(p + 4);
+    store_16(((both & 15) | pair(spread_bits(p[0]) << 4, spread_bits(p[1]) << 4)) - offset, q);
+    store_16((right(both, 4, 15) | pair(spread_bits(p[2]) << 4, spread_bits(p[3]) << 4)) - offset, q + 16);
 }
 
 }  // namespace detail
@@ -45,8 +42,7 @@ struct q4_0 {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         std::uint8_t q[32];
-        detail::split_nibbles<16>(detail::bytes_of(block) + 2, q);
-        detail::lower(q, 8);
+        detail::four_bit_codes(detail::bytes_of(block) + 2, 8, q);
         detail::scale_codes<V>(detail::half_at(block), q, out);
     }
 };
@@ -57,7 +53,7 @@ struct q4_1 {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         std::uint8_t q[32];
-        detail::split_nibbles<16>(detail::bytes_of(block) + 4, q);
+        detail::four_bit_codes(detail::bytes_of(block) + 4, 0, q);
         detail::scale_codes<V>(detail::half_at(block), q, detail::half_at(block + 2), out);
     }
 };
@@ -68,8 +64,7 @@ struct q5_0 {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         std::uint8_t q[32];
-        detail::five_bit_codes(detail::bytes_of(block) + 2, q);
-        detail::lower(q, 16);
+        detail::five_bit_codes(detail::bytes_of(block) + 2, 16, q);
         detail::scale_codes<V>(detail::half_at(block), q, out);
     }
 };
@@ -80,7 +75,7 @@ struct q5_1 {
     template <float_vector V>
     static void decode(const std::byte* block, float* out) noexcept {
         std::uint8_t q[32];
-        detail::five_bit_codes(detail::bytes_of(block) + 4, q);
+        detail::five_bit_codes(detail::bytes_of(block) + 4, 0, q);
         detail::scale_codes<V>(detail::half_at(block), q, detail::half_at(block + 2), out);
     }
 };

@@ -48,7 +48,8 @@ struct nvfp4 {
         const std::uint8_t* p = detail::bytes_of(block);
         std::uint8_t q[16];
         for (std::size_t g = 0; g < 4; ++g) {
-            detail::split_nibbles<8>(p + 4 + g * 8, q);
+            const auto both = detail::read_at<std::uint64_t>(p + 4 + g * 8);
+            detail::store_16(detail::pair(both, both >> 4) & 15, q);
             detail::scale_levels<16, V>(detail::half_of_ue4m3(p[g]), detail::e2m1_doubled, q, out + g * 16);
         }
     }

@@ -50,7 +50,7 @@ struct tq2_0 {
         const std::uint8_t* p = detail::bytes_of(block);
         detail::super_block<V> s;
         detail::two_bit_codes(p, s.code);
-        for (std::uint8_t& q : s.code) q = static_cast<std::uint8_t>(q - 1);
+        detail::lower(s.code, 1);
         std::fill_n(s.scale, 8, detail::half_at(p + 64));
         s.template put<32>(out);
     }

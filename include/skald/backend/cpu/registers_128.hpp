@@ -24,6 +24,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | low_nibbles(i), high_nibbles(i)   | of each byte, as bytes                                                               |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
 /// | byte<J>(i)                        | byte J of each lane, as an integer in [0, 255]                                       |
+/// | bytes_to_float(b, part)          | the part's share of sixteen signed bytes, converted                                  |
 /// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
 /// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
 /// | sums(v)                           | element j is sum(v[j]), for `count` registers                                        |
@@ -73,6 +74,11 @@ struct registers<16> {
         const __m128i b = load_four(p), words = _mm_unpacklo_epi8(b, b);
         return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(words, words), 24));
     }
+    SKALD_INLINE static floats bytes_to_float(__m128i bytes, std::size_t part) noexcept {
+        const __m128i words = part < 2 ? _mm_unpacklo_epi8(bytes, bytes) : _mm_unpackhi_epi8(bytes, bytes);
+        const __m128i wide = part % 2 == 0 ? _mm_unpacklo_epi16(words, words) : _mm_unpackhi_epi16(words, words);
+        return _mm_cvtepi32_ps(_mm_srai_epi32(wide, 24));
+    }
     SKALD_INLINE static floats load_u8(const void* p) noexcept {
         const __m128i zero = _mm_setzero_si128();
         return _mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(load_four(p), zero), zero));
@@ -112,7 +118,6 @@ struct registers<16> {
     }
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-    SKALD_INLINE static void store_ints(ints i, void* p) noexcept { _mm_storeu_si128(static_cast<__m128i*>(p), i); }
     /// table[index] of 16 indices below 16; bytes.
     SKALD_INLINE static ints choose_bytes(const std::int8_t (&table)[16], const std::uint8_t* index) noexcept {
 #if defined(__SSSE3__)

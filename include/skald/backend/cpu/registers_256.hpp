@@ -41,6 +41,9 @@ struct registers<32> {
     SKALD_INLINE static floats load_i8(const void* p) noexcept {
         return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
     }
+    SKALD_INLINE static floats bytes_to_float(__m128i bytes, std::size_t part) noexcept {
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part == 0 ? bytes : _mm_unpackhi_epi64(bytes, bytes)));
+    }
     SKALD_INLINE static floats load_u8(const void* p) noexcept {
         return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
     }

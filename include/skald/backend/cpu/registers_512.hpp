@@ -34,6 +34,9 @@ struct registers<64> {
     SKALD_INLINE static floats load_i8(const void* p) noexcept {
         return to_float(_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(static_cast<const __m128i*>(p))));
     }
+    SKALD_INLINE static floats bytes_to_float(__m128i bytes, std::size_t) noexcept {
+        return to_float(_mm512_maskz_cvtepi8_epi32(0xffff, bytes));
+    }
     SKALD_INLINE static floats load_u8(const void* p) noexcept {
         return to_float(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(static_cast<const __m128i*>(p))));
     }

@@ -46,9 +46,8 @@ public:
         return make([&](std::size_t i) { return native::load_u8(p + i * native::count); });
     }
     SKALD_INLINE static simd load_levels(const std::int8_t (&levels)[16], const std::uint8_t* p) noexcept {
-        alignas(16) std::int8_t values[size];
-        registers<16>::store_ints(registers<16>::choose_bytes(levels, p), values);
-        return load_i8(values);
+        const __m128i chosen = registers<16>::choose_bytes(levels, p);
+        return make([&](std::size_t i) { return native::bytes_to_float(chosen, i); });
     }
     /// The first n floats at p, then zeros; n may be 16 or more.
     SKALD_INLINE static simd load_first(const float* p, std::size_t n) noexcept {
