@@ -53,12 +53,13 @@ private:
     template <std::size_t R>
     [[gnu::noinline]] void tile(const float* x, std::size_t stride, std::size_t first, std::size_t rows, std::size_t n,
                                 bool start) noexcept {
-        const float* row[R];
-        float last[R][lanes];
+        const float *row[R], *tail[R];
+        float padded[R][lanes];
         const std::size_t whole = n / lanes * lanes, rest = n - whole;
         for (std::size_t r = 0; r < R; ++r) {
             row[r] = x + (first + std::min(r, rows - 1)) * stride;
-            if (rest != 0) std::fill(std::copy_n(row[r] + whole, rest, last[r]), last[r] + lanes, 0.0f);
+            tail[r] = padded[r];
+            if (rest != 0) std::fill(std::copy_n(row[r] + whole, rest, padded[r]), padded[r] + lanes, 0.0f);
         }
 #pragma GCC unroll 4
         for (std::size_t part = 0; part < V::parts; ++part) {
@@ -69,11 +70,7 @@ private:
 #pragma GCC unroll 4
                 for (std::size_t i = 0; i < weights; ++i) acc[r][i] = start || r >= rows ? reg(batch(0.0f)) : acc_[first + r][i].part(part);
             for (std::size_t k = 0; k < whole; k += lanes) step(k + at, row, k + at, acc);
-            if (rest != 0) {
-#pragma GCC unroll 8
-                for (std::size_t r = 0; r < R; ++r) row[r] = last[r];
-                step(whole + at, row, at, acc);
-            }
+            if (rest != 0) step(whole + at, tail, at, acc);
 #pragma GCC unroll 8
             for (std::size_t r = 0; r < R; ++r)
 #pragma GCC unroll 4
