@@ -63,8 +63,9 @@ class pipeline_writer final : public writer {
 public:
     pipeline_writer(const model& m, const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
                     const std::string& system)
-        : pipeline_(m, policy_for(spec, context, 1), make_sampler(sampling, m.has_tokenizer() ? &m.tokenizer() : nullptr),
-                    {.system = system}) {}
+        : pipeline_(m, policy_for(spec, context, 1),
+                    make_sampler(with_defaults(sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr), {.system = system}) {
+    }
 
     result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
         auto text = as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options));

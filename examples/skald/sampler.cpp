@@ -2,6 +2,7 @@
 // Sampling: its options and the chain they make.
 #include "sampler.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -42,11 +43,23 @@ sampling::token_bias read_bias(const std::string& text) {
     return out;
 }
 
+/// For options that a model may have defaults for: notes that the user gave it.
+auto noted(sampling_options& s, const char* option) {
+    return [&s, option](const std::string&) { s.given.emplace_back(option); };
+}
+
 void add_truncations(CLI::App* app, sampling_options& s) {
-    app->add_option("--top-k", s.top_k, "keep the k most probable tokens; 0: all")->check(whole(0))->capture_default_str();
-    app->add_option("--top-p", s.top_p, "keep the most probable tokens up to this mass; 1: all")->check(real(0, 1))->capture_default_str();
+    app->add_option("--top-k", s.top_k, "keep the k most probable tokens; 0: all")
+        ->check(whole(0))
+        ->each(noted(s, "--top-k"))
+        ->capture_default_str();
+    app->add_option("--top-p", s.top_p, "keep the most probable tokens up to this mass; 1: all")
+        ->check(real(0, 1))
+        ->each(noted(s, "--top-p"))
+        ->capture_default_str();
     app->add_option("--min-p", s.min_p, "drop tokens below this share of the best one's probability; 0: none")
         ->check(real(0, 1))
+        ->each(noted(s, "--min-p"))
         ->capture_default_str();
     app->add_option("--typical", s.typical, "keep the tokens of most typical surprise up to this mass; 1: all")
         ->check(real(0, 1))
@@ -71,6 +84,7 @@ void add_truncations(CLI::App* app, sampling_options& s) {
 void add_penalties(CLI::App* app, sampling_options& s) {
     app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens that were used lately; 1: not")
         ->check(real(0.01, 100))
+        ->each(noted(s, "--repeat-penalty"))
         ->capture_default_str();
     app->add_option("--frequency-penalty", s.frequency_penalty, "weaken tokens by this for every time they were used lately")
         ->check(real(-100, 100))
@@ -118,7 +132,10 @@ void add_penalties(CLI::App* app, sampling_options& s) {
 void add_sampling(CLI::App* app, sampling_options& s) {
     app->option_defaults()->group("Sampling");
     app->add_option("--seed", s.seed, "same seed and same request: same text")->capture_default_str();
-    app->add_option("--temp", s.temperature, "temperature; 0 takes the most probable token")->check(real(0, 1000))->capture_default_str();
+    app->add_option("--temp", s.temperature, "temperature; 0 takes the most probable token")
+        ->check(real(0, 1000))
+        ->each(noted(s, "--temp"))
+        ->capture_default_str();
     app->add_option("--dynatemp-range", s.dynatemp_range, "let the temperature follow the entropy, by this much up and down; 0: not")
         ->check(real(0, 1000))
         ->capture_default_str();
@@ -131,6 +148,18 @@ void add_sampling(CLI::App* app, sampling_options& s) {
     app->add_option("--mirostat-ent", s.mirostat_target, "mirostat's target, in bits")->check(real(0, 100))->capture_default_str();
     app->add_option("--mirostat-lr", s.mirostat_rate, "mirostat's learning rate")->check(real(0, 10))->capture_default_str();
     app->option_defaults()->group("Options");
+}
+
+sampling_options with_defaults(sampling_options o, const skald::generation_defaults& d) {
+    const auto take = [&](std::string_view option, auto& value, const auto& recommended) {
+        if (recommended && std::find(o.given.begin(), o.given.end(), option) == o.given.end()) value = *recommended;
+    };
+    take("--temp", o.temperature, d.temperature);
+    take("--top-k", o.top_k, d.top_k);
+    take("--top-p", o.top_p, d.top_p);
+    take("--min-p", o.min_p, d.min_p);
+    take("--repeat-penalty", o.repeat_penalty, d.repetition_penalty);
+    return o;
 }
 
 sampling::dynamic_chain make_sampler(const sampling_options& o, const skald::text::tokenizer* tokenizer) {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // The sampling chain that the options ask for.
+#include <skald/model/generation_defaults.hpp>
 #include <skald/sampling/dynamic_chain.hpp>
 #include <skald/text/tokenizer.hpp>
 
 #include "commands.hpp"
 
 namespace cli {
+
+/// The options with the model's own defaults where the user gave none.
+sampling_options with_defaults(sampling_options, const skald::generation_defaults&);
 
 /// The order is in include/skald/sampling/README.md. `tokenizer` is null where the model has none: texts to avoid need one.
 skald::sampling::dynamic_chain make_sampler(const sampling_options&, const skald::text::tokenizer* tokenizer);

@@ -21,7 +21,8 @@ namespace {
 const std::string folder = std::string(SKALD_TEST_DATA) + "/";
 constexpr const char* files[] = {"tiny-llama.gguf",       "tiny-gpt2.gguf",   "tiny-gpt2-bf16.gguf", "tiny-llama-f16.gguf",
                                  "tiny-llama-quant.gguf", "tiny-llama3.gguf", "tiny-mixtral.gguf",   "tiny-qwen3moe.gguf",
-                                 "tiny-phi3-long.gguf",   "tiny-gemma2.gguf", "tiny-gemma3.gguf",    "tiny-olmo2.gguf"};
+                                 "tiny-phi3-long.gguf",   "tiny-gemma2.gguf", "tiny-gemma3.gguf",    "tiny-olmo2.gguf",
+                                 "hf-llama-old",          "hf-gpt2",          "hf-qwen3moe",         "hf-gemma3/model.safetensors"};
 
 template <class Backend, class Policy>
 void check(const std::string& file, const Policy& policy, executor* pool) {

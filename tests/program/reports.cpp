@@ -47,6 +47,31 @@ TEST_CASE("inspect tells architecture, hyperparameters, metadata and tensors") {
     CHECK(text.out.find('\x1b') == std::string::npos);
 }
 
+TEST_CASE("inspect tells the same of a Hugging Face folder") {
+    const temporary_folder folder;
+    const std::string model = data_file("hf-llama-old");
+    const json j = parsed(skald_program(folder, {"inspect", model, "--json"}));
+    CHECK(j["format"] == "safetensors");
+    CHECK(j["files"] == 5);
+    CHECK(j["architecture"] == "llama");
+    CHECK(j["hyperparameters"]["num_attention_heads"] == 4);
+    CHECK(j["sampling"]["ends"] == json::array({2}));
+    CHECK(j["metadata"]["format"] == "pt");
+    CHECK(j["parameters"].get<std::size_t>() > 96 * 32);
+
+    const outcome text = skald_program(folder, {"inspect", model + "/model-00001-of-00005.safetensors"});
+    CHECK(text.status == 0);
+    CHECK(text.out.find("model.layers.1.self_attn.q_proj.weight") != std::string::npos);
+    CHECK(text.out.find("in 5 files") != std::string::npos);
+
+    const std::string out = (folder.path() / "norm.npy").string();
+    CHECK(skald_program(folder, {"tensor", model, "model.norm.weight", "--out", out}).status == 0);
+    CHECK(read_npy(out).shape == std::vector<std::size_t>{32});
+    const outcome absent = skald_program(folder, {"tensor", model, "no.such.tensor", "--out", out});
+    CHECK(absent.status == 1);
+    CHECK(absent.err.find("no.such.tensor") != std::string::npos);
+}
+
 TEST_CASE("plan adds up, and grows with the context and the cache's codec") {
     const temporary_folder folder;
     const auto plan = [&](const char* context, const char* kv) {

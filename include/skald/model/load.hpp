@@ -14,6 +14,7 @@
 #include <skald/io/gguf.hpp>
 #include <skald/io/hf_folder.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/model/generation_defaults.hpp>
 #include <skald/model/gguf_source.hpp>
 #include <skald/model/hf_source.hpp>
 #include <skald/model/model.hpp>
@@ -75,6 +76,7 @@ model<Backend> load_model(const File& file, const load_options& options = {}) {
                            .weights = model_weights<Backend>(backend, source, options.progress, options.stop),
                            .text = std::move(text),
                            .no_text = std::move(why),
+                           .defaults = read_defaults(file),
                            .file = file.name(),
                            .logger = options.logger});
 }

@@ -15,6 +15,7 @@
 #include <skald/core/error.hpp>
 #include <skald/core/executor.hpp>
 #include <skald/core/logger.hpp>
+#include <skald/model/generation_defaults.hpp>
 #include <skald/model/weights.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>
@@ -50,6 +51,7 @@ public:
         model_weights<Backend> weights;
         std::optional<text_side> text;
         std::string no_text;  ///< why there is no text side
+        generation_defaults defaults;
         std::string file;
         skald::logger logger;
     };
@@ -63,6 +65,10 @@ public:
     const model_config& config() const noexcept { return parts_->config; }
     const model_weights<Backend>& weights() const noexcept { return parts_->weights; }
     const std::string& file() const noexcept { return parts_->file; }
+    /// How the model's makers want it to be sampled.
+    const generation_defaults& defaults() const noexcept { return parts_->defaults; }
+    /// True for tokens that end a text.
+    bool is_end(token_id id) const noexcept { return defaults().is_end(id) || (parts_->text && parts_->text->tokenizer.is_end(id)); }
     bool has_tokenizer() const noexcept { return parts_->text.has_value(); }
 
     /// Throws errc::unsupported, saying why, when the model has no tokenizer this version knows.

@@ -103,7 +103,7 @@ public:
         for (const auto& [token, logprob] : sampling::top_logprobs(logits, request_.top_logprobs)) top.push_back({token, logprob});
         const auto [token, logprob] = sampler_.choose(logits, cached_, request_.seed, tokens_.size());
         std::string shown;
-        const bool at_end = !request_.ignore_end && model_.has_tokenizer() && model_.tokenizer().is_end(token);
+        const bool at_end = !request_.ignore_end && model_.is_end(token);
         if (model_.has_tokenizer() && !at_end) stops_.push(decoder_.push(model_.tokenizer().piece(token)), shown);
         tokens_.push_back({token, logprob, std::move(top)});
 
