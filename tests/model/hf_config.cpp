@@ -199,7 +199,7 @@ TEST_CASE("A folder whose weights do not fit its config is refused by tensor", "
     folder.write("pytorch_model.bin", {});
     check_error([&] { read_source(io::hf_folder::open(folder.path())); }, errc::unsupported, folder.path().string(), {"pytorch_model.bin"});
     std::filesystem::remove(folder.path() / "config.json");
-    check_error([&] { read_source(io::hf_folder::open(folder.path())); }, errc::io, folder.path().string(), {"config.json"});
+    check_error([&] { read_source(io::hf_folder::open(folder.path())); }, errc::io, folder.path().string(), {"no config.json"});
     check_error([&] { io::hf_folder::open(folder.path() / "absent"); }, errc::io, folder.path().string(), {"cannot be opened"});
 }
 

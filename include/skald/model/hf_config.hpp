@@ -99,16 +99,15 @@ inline std::pair<rope_config, rope_config> read_ropes(const json_object& config,
     const json_object empty(none, config.file());
     const auto scaling = config.object("rope_scaling"), parameters = config.object("rope_parameters");
     const double base = config.get<double>("rope_theta").value_or(family.defaults.rope_base);
-    const double narrow_base = family.architecture->window.rope_base;
+    const bool one = family.architecture->window.rope_base == 0.0;
+    const double narrow_base = one ? base : config.get<double>("rope_local_base_freq").value_or(family.architecture->window.rope_base);
     const auto read = [&](const std::optional<json_object>& from, double theta) {
         return read_rope(from ? *from : empty, config, family, c, theta);
     };
     if (parameters && (parameters->contains("full_attention") || parameters->contains("sliding_attention")))
-        return {read(parameters->object("full_attention"), base),
-                read(parameters->object("sliding_attention"), narrow_base == 0.0 ? base : narrow_base)};
-    const rope_config wide = read(scaling ? scaling : parameters, base);
-    if (narrow_base == 0.0) return {wide, wide};
-    return {wide, read(std::nullopt, config.get<double>("rope_local_base_freq").value_or(narrow_base))};
+        return {read(parameters->object("full_attention"), base), read(parameters->object("sliding_attention"), narrow_base)};
+    const rope_config wide = read(scaling && !scaling->value().empty() ? scaling : parameters, base);
+    return {wide, one ? wide : read(std::nullopt, narrow_base)};
 }
 
 /// True for the layers with a window.

@@ -146,6 +146,8 @@ inline void put(model_source& source, weights_reader& reader, const hf_family& f
 /// Reads config.json and the headers of the weights. Throws errc::unsupported for a model_type, part or element type this version does not
 /// know, errc::bad_file, naming the key or tensor, where the files contradict themselves. Reads no weights. The source owns the open files.
 inline model_source read_source(const io::hf_folder& folder) {
+    if (!folder.has("config.json"))
+        fail(errc::io, folder.name(), "is no Hugging Face folder: it has no config.json; pass such a folder, or a GGUF file");
     const hf_config config = read_hf_config(folder.read("config.json", {.bytes = 1u << 20}), folder.name_of("config.json"));
     auto reader = std::make_shared<hf::detail::weights_reader>(folder.weights());
     const io::safetensors_file& file = reader->file();
