@@ -84,7 +84,7 @@ def random_case(rng, number):
                   intermediate_size=rng.choice([24, 40, 72, 120]), num_hidden_layers=rng.randint(1, 5),
                   max_position_embeddings=rng.choice([128, 200, 512]), tie_word_embeddings=rng.random() < 0.5,
                   rms_norm_eps=rng.choice([1e-5, 1e-6, 1e-3]))
-    if own_head_dim or family.startswith("Gemma") or family == "Mixtral":  # whose scaled ropes need it in transformers 5.23
+    if own_head_dim or family.startswith("Gemma") or family in ("Mixtral", "Qwen3"):  # Mixtral's scaled ropes need it in transformers 5.23
         config["head_dim"] = head_dim if own_head_dim or family.startswith("Gemma") else hidden // heads
     rope = rng.choice(["default", "default", "linear", "llama3", "yarn", "longrope"])
     theta = rng.choice([100.0, 10000.0, 500000.0])
@@ -190,7 +190,8 @@ def make(case, out):
     model.to(getattr(torch, case.dtype)).save_pretrained(folder, max_shard_size=case.shard)
     if case.old and name != "GPT2":
         make_old(folder / "config.json")
-    read, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    read, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
+                                                      experts_implementation="eager", output_loading_info=True)
     assert not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
     rng = np.random.default_rng(1000 + case.seed)
     tokens = rng.integers(0, read.config.vocab_size, (case.sequences, case.length)).tolist()
