@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// tokenize and detokenize. Both need the vocabulary only, so they work on files without tensors.
+// tokenize and detokenize. Both need the vocabulary only, so they work on files and folders without tensors.
 #include <charconv>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <skald/core/error.hpp>
-#include <skald/io/gguf.hpp>
+#include <skald/model/load.hpp>
 #include <skald/text/tokenizer.hpp>
 
 #include "commands.hpp"
@@ -15,11 +15,6 @@
 namespace cli {
 
 namespace {
-
-skald::text::tokenizer load_tokenizer(const std::string& path) {
-    const auto file = skald::io::gguf_file::open(path);
-    return skald::text::tokenizer::from_gguf(file.meta(), file.name());
-}
 
 std::vector<skald::token_id> parse_ids(std::string_view text) {
     constexpr std::string_view between = " \t\r\n,[]";  // also takes a JSON list
@@ -39,7 +34,7 @@ std::vector<skald::token_id> parse_ids(std::string_view text) {
 }  // namespace
 
 void tokenize(const tokens_command& c) {
-    const skald::text::tokenizer tokenizer = load_tokenizer(c.path);
+    const skald::text::tokenizer tokenizer = skald::load_tokenizer(c.path);
     const std::string text = read_all("-");
     std::string line;
     for (const skald::token_id id : tokenizer.encode(text, {.parse_special = c.special}))
@@ -48,7 +43,7 @@ void tokenize(const tokens_command& c) {
 }
 
 void detokenize(const tokens_command& c) {
-    const skald::text::tokenizer tokenizer = load_tokenizer(c.path);
+    const skald::text::tokenizer tokenizer = skald::load_tokenizer(c.path);
     write(tokenizer.decode(parse_ids(read_all("-"))));
 }
 

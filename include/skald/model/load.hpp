@@ -7,6 +7,7 @@
 #include <memory_resource>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <skald/core/error.hpp>
@@ -19,32 +20,53 @@
 #include <skald/model/hf_source.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/workspace.hpp>
+#include <skald/text/tokenizer_json.hpp>
 
 namespace skald {
 
 namespace detail {
 
-/// The text side of a file; `why` says why there is none.
-inline std::optional<text_side> load_text(const io::gguf_file& file, std::pmr::memory_resource* memory, std::string& why) {
-    if (!file.meta().contains("tokenizer.ggml.model")) {
-        why = "the file has no tokenizer; give token ids instead of text";
+inline text::tokenizer read_tokenizer(const io::gguf_file& file, std::pmr::memory_resource* memory) {
+    return text::tokenizer::from_gguf(file.meta(), file.name(), memory);
+}
+
+inline text::tokenizer read_tokenizer(const io::hf_folder& folder, std::pmr::memory_resource* memory) {
+    constexpr std::string_view tokenizer_file = "tokenizer.json", config_file = "tokenizer_config.json";
+    const nlohmann::json json = folder.read(tokenizer_file);
+    const io::json_object file(json, folder.name_of(tokenizer_file));
+    const std::optional<nlohmann::json> config = folder.read_if_there(config_file);
+    if (!config) return text::read_tokenizer(file, nullptr, memory);
+    const io::json_object beside(*config, folder.name_of(config_file));
+    return text::read_tokenizer(file, &beside, memory);
+}
+
+inline text::chat_format read_chat_format(const io::gguf_file& file, const text::tokenizer& t) {
+    return text::chat_format::from_gguf(file.meta(), t);
+}
+
+inline text::chat_format read_chat_format(const io::hf_folder& folder, const text::tokenizer& t) {
+    return text::chat_format::recognise(folder.text("chat_template.jinja").value_or(""), t);
+}
+
+inline bool has_text(const io::gguf_file& file) noexcept { return file.meta().contains("tokenizer.ggml.model"); }
+inline bool has_text(const io::hf_folder& folder) { return folder.has("tokenizer.json"); }
+
+/// The text side of a file or folder; `why` says why there is none.
+template <class File>
+std::optional<text_side> load_text(const File& file, std::pmr::memory_resource* memory, std::string& why) {
+    if (!has_text(file)) {
+        why = "it has no tokenizer; give token ids instead of text";
         return std::nullopt;
     }
     try {
-        text::tokenizer tokenizer = text::tokenizer::from_gguf(file.meta(), file.name(), memory);
-        text::chat_format chat = text::chat_format::from_gguf(file.meta(), tokenizer);
+        text::tokenizer tokenizer = read_tokenizer(file, memory);
+        text::chat_format chat = read_chat_format(file, tokenizer);
         return text_side{std::move(tokenizer), std::move(chat)};
     } catch (const error& e) {
         if (e.code() != errc::unsupported) throw;
         why = std::string_view(e.what()).substr(e.place().empty() ? 0 : e.place().size() + 2);
         return std::nullopt;
     }
-}
-
-/// The text side of a folder.
-inline std::optional<text_side> load_text(const io::hf_folder&, std::pmr::memory_resource*, std::string& why) {
-    why = "tokenizer.json is not read by this version; give token ids instead of text";
-    return std::nullopt;
 }
 
 }  // namespace detail
@@ -59,6 +81,12 @@ template <class F>
 decltype(auto) with_model_file(const std::filesystem::path& path, const io::open_options& options, F&& f) {
     if (io::hf_folder::accepts(path)) return f(io::hf_folder::open(path, options));
     return f(io::gguf_file::open(path, options));
+}
+
+/// The tokenizer of a GGUF file or a Hugging Face folder, which need hold nothing else. Throws as load_model does.
+inline text::tokenizer load_tokenizer(const std::filesystem::path& path,
+                                      std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
+    return with_model_file(path, {}, [&](const auto& file) { return detail::read_tokenizer(file, memory); });
 }
 
 /// Loads a model from an open file or folder, which may be closed afterwards. Weights are packed in parallel on `options.pool`.

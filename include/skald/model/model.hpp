@@ -9,6 +9,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <skald/backend/ops.hpp>
@@ -69,6 +70,13 @@ public:
     const generation_defaults& defaults() const noexcept { return parts_->defaults; }
     /// True for tokens that end a text.
     bool is_end(token_id id) const noexcept { return defaults().is_end(id) || (parts_->text && parts_->text->tokenizer.is_end(id)); }
+    /// The bytes of a token; none for one that the model can give and its tokenizer does not know: folders often pad their vocabulary.
+    std::string_view piece(token_id id) const {
+        const text::tokenizer& t = tokenizer();
+        return id >= 0 && static_cast<std::size_t>(id) >= t.size() && static_cast<std::size_t>(id) < config().vocabulary
+                   ? std::string_view()
+                   : t.piece(id);
+    }
     bool has_tokenizer() const noexcept { return parts_->text.has_value(); }
 
     /// Throws errc::unsupported, saying why, when the model has no tokenizer this version knows.

@@ -104,7 +104,7 @@ public:
         const auto [token, logprob] = sampler_.choose(logits, cached_, request_.seed, tokens_.size());
         std::string shown;
         const bool at_end = !request_.ignore_end && model_.is_end(token);
-        if (model_.has_tokenizer() && !at_end) stops_.push(decoder_.push(model_.tokenizer().piece(token)), shown);
+        if (model_.has_tokenizer() && !at_end) stops_.push(decoder_.push(model_.piece(token)), shown);
         tokens_.push_back({token, logprob, std::move(top)});
 
         if (at_end)
