@@ -23,11 +23,28 @@ struct safetensors_type {
 
 namespace detail {
 inline constexpr std::array<safetensors_type, 22> safetensors_types{{
-    {"F64", 64, dtype::f64}, {"F32", 32, dtype::f32}, {"F16", 16, dtype::f16}, {"BF16", 16, dtype::bf16}, {"I64", 64, dtype::i64},
-    {"I32", 32, dtype::i32}, {"I16", 16, dtype::i16}, {"I8", 8, dtype::i8},    {"U64", 64, {}},           {"U32", 32, {}},
-    {"U16", 16, {}},         {"U8", 8, {}},           {"BOOL", 8, {}},         {"C64", 64, {}},           {"F8_E4M3", 8, {}},
-    {"F8_E5M2", 8, {}},      {"F8_E4M3FNUZ", 8, {}},  {"F8_E5M2FNUZ", 8, {}},  {"F8_E8M0", 8, {}},        {"F6_E2M3", 6, {}},
-    {"F6_E3M2", 6, {}},      {"F4", 4, {}},
+    {"F64", 64, dtype::f64},
+    {"F32", 32, dtype::f32},
+    {"F16", 16, dtype::f16},
+    {"BF16", 16, dtype::bf16},
+    {"I64", 64, dtype::i64},
+    {"I32", 32, dtype::i32},
+    {"I16", 16, dtype::i16},
+    {"I8", 8, dtype::i8},
+    {"U64", 64, {}},
+    {"U32", 32, {}},
+    {"U16", 16, {}},
+    {"U8", 8, {}},
+    {"BOOL", 8, {}},
+    {"C64", 64, {}},
+    {"F8_E4M3", 8, dtype::f8_e4m3},
+    {"F8_E5M2", 8, dtype::f8_e5m2},
+    {"F8_E4M3FNUZ", 8, {}},
+    {"F8_E5M2FNUZ", 8, {}},
+    {"F8_E8M0", 8, {}},
+    {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},
+    {"F4", 4, {}},
 }};
 }  // namespace detail
 
