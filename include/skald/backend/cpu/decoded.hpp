@@ -27,7 +27,9 @@ public:
             for (std::size_t k = 0; k < cols; k += chunk) {
                 const std::size_t n = std::min(chunk, cols - k);
                 for (std::size_t i = 0; i < weights; ++i) {
-                    decode(panel + (first + i) * row_bytes(type, cols) + row_bytes(type, k), n / block, w_[i]);
+                    const std::byte* from = panel + (first + i) * row_bytes(type, cols) + row_bytes(type, k);
+                    for (std::size_t line = 0; line < row_bytes(type, n); line += 64) __builtin_prefetch(from + ahead + line);
+                    decode(from, n / block, w_[i]);
                     std::fill(w_[i] + n, w_[i] + round_up(n, lanes), 0.0f);
                 }
                 if (rows == 1)
@@ -44,7 +46,8 @@ private:
     using V = simd<Arch>;
     using batch = typename V::batch;
     using reg = typename V::reg;
-    static constexpr std::size_t chunk = 512;  // columns decoded at once: with the activations of a tile they fit the first cache
+    static constexpr std::size_t ahead = 4096;  // bytes of weights that are prefetched
+    static constexpr std::size_t chunk = 512;   // columns decoded at once: with the activations of a tile they fit the first cache
     static constexpr std::size_t rows_of_tile = register_count == 32 && V::parts == 1 ? 6 : 3;  // accumulators: 24 or 12 registers
     static constexpr std::size_t sums_at_once = lanes / weights;
     static_assert(Rows % rows_of_tile == 0 && Rows % sums_at_once == 0);
