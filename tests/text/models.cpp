@@ -377,4 +377,8 @@ TEST_CASE("no text makes a tokenizer model take quadratic time") {
         CHECK(seconds_of([&] { encoded(unigram, text); }) < 10);
     }
     CHECK(encoded(spm, same).size() == same.size() / 256);
+    ids joined;  // word after word into one vector
+    CHECK(seconds_of([&] {
+              for (int i = 0; i < 300000; ++i) unigram.encode("ab", joined);
+          }) < 10);
 }

@@ -50,8 +50,7 @@ public:
             fail(errc::invalid_argument, "text", "has ", word.size(), " bytes; at most 2147483647 can be encoded at once");
         std::vector<ending> best(word.size() + 1);  // the best division of the text before a place
         for (std::size_t at = 0; at < word.size(); at += unit_length(word, at)) extend(word, at, best);
-        const std::size_t tokens = link_forward(best);
-        out.reserve(out.size() + tokens);
+        link_forward(best);
         for (std::size_t at = 0; at < word.size();) {
             std::size_t end = best[at].link;
             const token_id id = best[end].id;
@@ -99,17 +98,15 @@ private:
         if (!covers_unit) offer(unit_end, unknown_score_ + before, -1);
     }
 
-    /// Turns the links of the best division of all from backward to forward; its number of tokens.
-    static std::size_t link_forward(std::vector<ending>& best) noexcept {
-        std::size_t tokens = 0;
-        for (auto at = static_cast<std::uint32_t>(best.size() - 1), next = unreached; at != 0; ++tokens) {
+    /// Turns the links of the best division of all from backward to forward.
+    static void link_forward(std::vector<ending>& best) noexcept {
+        for (auto at = static_cast<std::uint32_t>(best.size() - 1), next = unreached; at != 0;) {
             const std::uint32_t start = best[at].link;
             best[at].link = next;
             next = at;
             at = start;
             if (at == 0) best[0].link = next;
         }
-        return tokens;
     }
 
     void append_unknown(std::string_view text, std::vector<token_id>& out) const {
