@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a forward refuses, and the state it leaves behind.
 #include <array>
+#include <string>
 
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
@@ -68,6 +69,22 @@ TEST_CASE("learned positions end where they end", "[model]") {
     const std::array rows{std::span<const token_id>(more)};
     CHECK(code_of([&] { run.step(std::array{s}, rows); }) == errc::invalid_argument);
     CHECK(run.cache().length(s) == 12);
+}
+
+TEST_CASE("which list of longrope's factors is read is decided by what the cache was made for", "[model]") {
+    const model<naive> m = load_model<naive>(std::string(SKALD_TEST_DATA) + "/tiny-phi3-short.gguf");
+    REQUIRE(m.config().attention_kinds[0].rope.original_context == 64);
+    const tokens text = random_tokens(20, 96, 5);
+    const auto with_room_for = [&](std::size_t context) {
+        runner flat(m, kv::contiguous<kv::f32>{{.tokens = context}}, 20);
+        runner paged(m, kv::paged<kv::f32>{{.tokens = context, .block = 24}}, 20);
+        const std::vector<float> logits = flat.run(flat.cache().open(), text, 20);
+        CHECK(logits == paged.run(paged.cache().open(), text, 20));
+        return logits;
+    };
+    CHECK(with_room_for(24) == with_room_for(64));
+    CHECK(with_room_for(65) == with_room_for(300));
+    CHECK(with_room_for(64) != with_room_for(65));
 }
 
 TEST_CASE("loading can be cancelled and tells its progress", "[model]") {

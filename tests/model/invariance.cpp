@@ -42,6 +42,7 @@ std::vector<variant> variants() {
     out.push_back({"llama", dtype::q4_0, compute::native, 5});
     out.push_back({"gemma2", dtype::f16, compute::exact, 0, "tiny-gemma2.gguf"});
     out.push_back({"gemma3", dtype::f16, compute::native, 0, "tiny-gemma3.gguf"});
+    out.push_back({"phi3", dtype::f16, compute::exact, 0, "tiny-phi3-long.gguf"});
     return out;
 }
 
