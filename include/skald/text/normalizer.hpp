@@ -35,6 +35,14 @@ struct replace_step {
         for (text_range m; matcher.next(m); at = m.end) out.append(in, at, m.begin - at).append(with);
         return out.append(in.substr(at));
     }
+
+    /// Whether a match at the start of a text is longer than so many bytes.
+    bool takes_more(std::string_view in, std::size_t bytes) const {
+        pattern_matcher matcher(what);
+        matcher.reset(in);
+        text_range m{};
+        return matcher.next(m) && m.begin == 0 && m.end > bytes;
+    }
 };
 
 /// Takes spaces from the ends.
@@ -58,8 +66,22 @@ struct normalizer {
     std::vector<normalizer_step> steps{};
 
     std::string normalize(std::string_view in) const {
+        bool first = true;
+        return normalize(in, first);
+    }
+
+    /// `first`, if it is true, becomes false where the start of the text is removed: what comes out then does not start as it did.
+    std::string normalize(std::string_view in, bool& first) const {
         std::string text(in);
-        for (const normalizer_step& s : steps) text = std::visit([&](const auto& step) { return step.normalize(text); }, s);
+        for (const normalizer_step& s : steps) {
+            const auto apply = [&](std::string_view part) { return std::visit([&](const auto& step) { return step.normalize(part); }, s); };
+            if (first && !text.empty()) {
+                const std::size_t unit = detail::code_unit_at(text, 0).length;
+                const auto* replace = std::get_if<replace_step>(&s);
+                first = !apply(std::string_view(text).substr(0, unit)).empty() && (replace == nullptr || !replace->takes_more(text, unit));
+            }
+            text = apply(text);
+        }
         return text;
     }
 };

@@ -291,7 +291,7 @@ private:
 
     void encode_piece(std::string_view text, bool first, bool trusted, encoding& e) const {
         std::string normalized;
-        if (!steps_.normalize.steps.empty()) text = normalized = steps_.normalize.normalize(text);
+        if (!steps_.normalize.steps.empty()) text = normalized = steps_.normalize.normalize(text, first);
         const auto trust = [&](std::size_t, std::size_t) { return trusted; };
         const auto words = [&](std::size_t begin, std::size_t end) {
             e.divider.divide(text.substr(begin, end - begin), first && begin == 0,

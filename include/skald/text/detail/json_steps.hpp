@@ -102,6 +102,7 @@ private:
             steps.pre.steps.emplace_back(byte_alphabet_step{});
         } else
             refuse(o, type);
+        if (out.size() > most_steps) fail(errc::unsupported, o.file(), "the normalizer has more than 100 steps");
     }
 
     static normal_form form_of(std::string_view name) noexcept {

@@ -44,7 +44,6 @@ public:
         source.in_model = in_model_;
         source.added = added_;
         source.scores = scores_;
-        source.merges = merges_;
         source.merge_pairs = merge_pairs_;
     }
     json_vocabulary(const json_vocabulary&) = delete;
@@ -94,20 +93,19 @@ private:
         source.ending_suffix = kept(m.get<std::string>("end_of_word_suffix").value_or(""));
         const nlohmann::json* merges = m.array("merges");
         if (merges == nullptr) m.missing("merges");
-        const bool pairs = !merges->empty() && merges->front().is_array();
-        pairs ? merge_pairs_.reserve(merges->size()) : merges_.reserve(merges->size());
+        const bool pairs = !merges->empty() && merges->front().is_array();  // old files have strings with a space between
+        merge_pairs_.reserve(merges->size());
         for (const nlohmann::json& merge : *merges) {
-            const auto refuse = [&] {
-                fail(errc::bad_file, m.file(), m.where("merges"), ": element ", merges_.size() + merge_pairs_.size(), " is ",
-                     io::describe(merge), ", not ", pairs ? "an array of two strings" : "a string of two tokens");
-            };
-            if (pairs) {
-                if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) refuse();
+            if (pairs && merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
                 merge_pairs_.push_back({view(merge[0]), view(merge[1])});
-            } else {
-                if (!merge.is_string()) refuse();
-                merges_.push_back(view(merge));
+                continue;
             }
+            const std::string_view text = !pairs && merge.is_string() ? view(merge) : std::string_view();
+            const std::size_t space = text.find(' ');
+            if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
+                fail(errc::bad_file, m.file(), m.where("merges"), ": element ", merge_pairs_.size(), " is ", io::describe(merge), ", not ",
+                     pairs ? "an array of two strings" : "two tokens with a space between them");
+            merge_pairs_.push_back({text.substr(0, space), text.substr(space + 1)});
         }
     }
 
@@ -251,7 +249,7 @@ private:
 
     const io::json_object& file_;
     json_steps steps_;
-    std::vector<std::string_view> tokens_, merges_;
+    std::vector<std::string_view> tokens_;
     std::vector<merge_text> merge_pairs_;
     std::vector<std::uint8_t> in_model_;
     std::vector<std::int32_t> kinds_;
