@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // config.json and generation_config.json: old and new spellings mean the same, transformers' defaults hold, and what cannot be is refused
 // by file, key and value.
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -201,6 +202,23 @@ TEST_CASE("A folder whose weights do not fit its config is refused by tensor", "
     std::filesystem::remove(folder.path() / "config.json");
     check_error([&] { read_source(io::hf_folder::open(folder.path())); }, errc::io, folder.path().string(), {"no config.json"});
     check_error([&] { io::hf_folder::open(folder.path() / "absent"); }, errc::io, folder.path().string(), {"cannot be opened"});
+}
+
+TEST_CASE("A gain of two dimensions is converted whole", "[hf]") {
+    const std::filesystem::path good = std::filesystem::path(SKALD_TEST_DATA) / "hf-gemma2";
+    std::string weights = contents(good / "model.safetensors");
+    const model_source plain = read_source(io::hf_folder::open(good));
+    const std::string from = R"("model.norm.weight":{"dtype":"BF16","shape":[32])";
+    REQUIRE(weights.find(from) != std::string::npos);
+    weights.replace(weights.find(from), from.size(), R"("norm.weight":{"dtype":"BF16","shape":[1,32]    )");
+    const temporary_folder folder;
+    const std::string config_text = contents(good / "config.json");
+    folder.write("config.json", std::as_bytes(std::span(config_text)));
+    folder.write("model.safetensors", std::as_bytes(std::span(weights)));
+    const model_source other = read_source(io::hf_folder::open(folder.path()));
+    const weight_view a = plain.fetch(tensor_role::output_norm), b = other.fetch(tensor_role::output_norm);
+    REQUIRE(a.bytes() == 32 * sizeof(float));
+    CHECK(std::memcmp(a.data, b.data, a.bytes()) == 0);
 }
 
 TEST_CASE("A damaged config.json is read or refused, never worse", "[hf]") {

@@ -75,10 +75,11 @@ public:
         if (!turn && !std::binary_search(less_one_.begin(), less_one_.end(), name)) return bytes;
         if (converted_name_ == name) return converted_.data();
         converted_name_ = {};
+        const std::size_t size = t.type->bits / 8, count = static_cast<std::size_t>(t.bytes) / size;
         if (turn)
-            fill_transposed(bytes, t.shape[0], t.shape[1], t.type->bits / 8);
+            fill_transposed(bytes, count / t.shape.back(), t.shape.back(), size);
         else
-            fill_with_one(bytes, t.shape[0], *t.type->type);
+            fill_with_one(bytes, count, *t.type->type);
         converted_name_ = t.name;
         return converted_.data();
     }
