@@ -83,6 +83,7 @@ void add_generation(CLI::App* app, generate_command& c) {
         ->check(whole(1));
     app->add_option("--ctx", c.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
     add_sampling(app, c.sampling);
+    add_grammar(app, c.sampling);
     app->add_option("--stop", c.stop, "a text that ends the answer (may be given several times)")
         ->allow_extra_args(false)
         ->type_name("TEXT");

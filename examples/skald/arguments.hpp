@@ -21,4 +21,7 @@ CLI::Validator whole(std::int64_t least, std::int64_t most = most_tokens);
 /// The options of sampling_options.
 void add_sampling(CLI::App* app, sampling_options& options);
 
+/// --grammar and --json-schema.
+void add_grammar(CLI::App* app, sampling_options& options);
+
 }  // namespace cli

@@ -164,6 +164,7 @@ sampling_options with_defaults(sampling_options o, const skald::generation_defau
 
 sampling::dynamic_chain make_sampler(const sampling_options& o, const skald::text::tokenizer* tokenizer) {
     sampling::dynamic_chain chain;
+    if (!o.grammar.empty() || !o.json_schema.empty()) chain.add(read_grammar(o, tokenizer));
     if (!o.logit_bias.empty()) chain.add(sampling::logit_bias(o.logit_bias));
     if (o.repeat_penalty != 1) chain.add(sampling::repetition_penalty{o.repeat_penalty, o.repeat_last});
     if (o.frequency_penalty != 0 || o.presence_penalty != 0)

@@ -9,6 +9,7 @@
 #include <skald/sampling/dynamic_chain.hpp>
 #include <skald/sampling/dynamic_temperature.hpp>
 #include <skald/sampling/frequency_presence_penalty.hpp>
+#include <skald/sampling/grammar.hpp>
 #include <skald/sampling/greedy.hpp>
 #include <skald/sampling/logit_bias.hpp>
 #include <skald/sampling/logprobs.hpp>
