@@ -113,6 +113,7 @@ int run_command_line(int argc, char** argv) {
     perplexity_command perplexity_options;
     embed_command embed_options;
     score_command score_options;
+    template_command template_options;
     bench_command bench_options;
 
     CLI::App* sub = command("run", "Answers one message, or continues a text", run_options, run);
@@ -190,6 +191,20 @@ int run_command_line(int argc, char** argv) {
     sub->add_flag("--raw", embed_options.raw, "do not scale vectors to length 1");
     sub->add_option("--out", embed_options.out, "writes a .npy file: float32, (texts, width)")->type_name("FILE");
     add_json(sub, embed_options.json);
+
+    sub = command("template", "Shows what a chat template makes of messages", template_options, render_template);
+    sub->add_option("TEMPLATE", template_options.path, "a .jinja file, or a model that has a template")->required()->type_name("FILE");
+    sub->add_option("--messages", template_options.messages,
+                    "JSON: a list of messages, or an object with messages, tools, add_generation_prompt and other variables")
+        ->required()
+        ->type_name("FILE");
+    sub->add_flag_callback("--add-generation-prompt", [&] { template_options.generation_prompt = true; }, "end where the assistant begins");
+    sub->add_flag_callback("--no-generation-prompt", [&] { template_options.generation_prompt = false; }, "end with the last message");
+    sub->add_option("--set", template_options.settings, "a variable, as enable_thinking=false (may be given several times)")
+        ->allow_extra_args(false)
+        ->type_name("NAME=JSON");
+    sub->add_option("--name", template_options.name, "which template of a model that has several, as tool_use")->type_name("NAME");
+    sub->add_option("--date", template_options.date, "the date that templates may show (default: today)")->type_name("YYYY-MM-DD");
 
     sub = command("score", "Tells how probable continuations of a text are", score_options, score);
     add_model(sub, score_options.model);

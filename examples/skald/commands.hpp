@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,6 +103,13 @@ struct embed_command {
     bool raw = false, json = false;
 };
 
+struct template_command {
+    std::string path, messages;
+    std::string name, date;                 // a template's name in its model; what strftime_now shows
+    std::optional<bool> generation_prompt;  // else as the JSON says, or true
+    std::vector<std::string> settings;      // NAME=JSON
+};
+
 struct score_command {
     model_options model;
     skald::kv::spec kv = exact_kv;
@@ -129,6 +137,7 @@ void tensor(const tensor_command&);
 void perplexity(const perplexity_command&);
 void embed(const embed_command&);
 void score(const score_command&);
+void render_template(const template_command&);
 void bench(const bench_command&);
 
 /// Reads the command line and runs its command. Returns the exit status; failures of a command are thrown.

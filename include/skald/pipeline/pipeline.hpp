@@ -65,7 +65,7 @@ public:
     /// Answers a conversation of the caller's own.
     generation_type chat(std::span<const text::message> messages, generate_options options = {}) {
         if (const std::string_view stop = get_model().chat().stop_string(); !stop.empty()) options.stop.emplace_back(stop);
-        return generate(text::encode_chat(get_model().tokenizer(), get_model().chat(), messages, true), std::move(options));
+        return generate(session_->encode(messages), std::move(options));
     }
 
     /// Runs a generation to its end, telling every piece to `on_piece`.

@@ -10,13 +10,15 @@
 #include <vector>
 
 #include <skald/core/types.hpp>
+#include <skald/text/jinja/data.hpp>
 
 namespace skald {
 
 /// How a pipeline is set up.
 struct pipeline_options {
-    std::size_t chunk = 512;  ///< rows of the largest step: prompts are read in chunks of this many tokens
-    std::string system{};     ///< the system message of conversations; empty: what the model's chat format has as default
+    std::size_t chunk = 512;               ///< rows of the largest step: prompts are read in chunks of this many tokens
+    std::string system{};                  ///< the system message of conversations; empty: what the model's chat template has as default
+    text::jinja::data_object variables{};  ///< further variables of the chat template, as enable_thinking
 };
 
 /// One request.

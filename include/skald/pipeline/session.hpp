@@ -77,7 +77,7 @@ public:
         const std::size_t before = conversation_.size();
         try {
             conversation_.push_back({"user", std::string(user)});
-            std::vector<token_id> prompt = text::encode_chat(model_.tokenizer(), model_.chat(), conversation_, true);
+            std::vector<token_id> prompt = encode(conversation_);
             conversation_.push_back({"assistant", ""});  // filled by end(), which must not throw
             if (const std::string_view stop = model_.chat().stop_string(); !stop.empty()) request.stop.emplace_back(stop);
             start(std::move(prompt), std::move(request));
@@ -86,6 +86,11 @@ public:
             throw;
         }
         in_chat_ = true;
+    }
+
+    /// A conversation's tokens, up to where the assistant begins.
+    std::vector<token_id> encode(std::span<const text::message> messages) const {
+        return text::encode_chat(model_.tokenizer(), model_.chat(), messages, {.variables = options_.variables});
     }
 
     /// Generates one token; its text, and text held back before, is appended to `piece`. False when the generation has ended.

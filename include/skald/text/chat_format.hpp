@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// How a conversation becomes one text that a model was tuned on. The usual formats are written here by hand and recognised by
-// the marks in a file's chat template; the template itself is not run. What people say stays text: tokens that mark structure
-// are recognised in the format's own parts only, so that no message can forge a turn.
+// How a conversation becomes one text that a model was tuned on: the model's own chat template, run by jinja/, or for a model without
+// one a template of ours. What people say stays text: tokens that mark structure are recognised in the template's own parts only, so
+// that no message can forge a turn.
+#include <cstddef>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,183 +14,143 @@
 
 #include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
-#include <skald/io/detail/quote.hpp>
 #include <skald/io/metadata.hpp>
-#include <skald/text/detail/template_marks.hpp>
+#include <skald/text/jinja/program.hpp>
 #include <skald/text/tokenizer.hpp>
 
 namespace skald::text {
 
-/// One message of a conversation. Roles are "system", "user", "assistant", or what else the model knows.
+/// One message of a conversation. Roles are "system", "user", "assistant", "tool", or what else the model knows. `fields` are further
+/// keys that its template may look for: tool_calls, reasoning_content, name; a `content` among them takes the place of the text.
 struct message {
     std::string role, content;
+    jinja::data_object fields{};
 };
 
-enum class chat_style {
-    plain,    ///< `User: …`, `Assistant: …` in lines: for models that were never tuned to chat
-    chatml,   ///< <|im_start|>role … <|im_end|>: SmolLM2, Qwen and many others
-    llama_2,  ///< [INST] … [/INST], with <<SYS>>
-    llama_3,  ///< <|start_header_id|>role<|end_header_id|> … <|eot_id|>
-    unknown,  ///< a file's template is none of these
+/// What a template gets beside the messages.
+struct chat_options {
+    bool add_generation_prompt = true;          ///< end where the assistant begins
+    jinja::data tools{}, documents{};           ///< lists, or null
+    jinja::data_object variables{};             ///< further ones, as enable_thinking
+    std::optional<jinja::calendar_time> now{};  ///< the date that templates may show; the machine's if there is none
 };
 
-constexpr std::string_view to_string(chat_style style) noexcept {
-    switch (style) {
-        case chat_style::plain: return "plain";
-        case chat_style::chatml: return "chatml";
-        case chat_style::llama_2: return "llama-2";
-        case chat_style::llama_3: return "llama-3";
-        case chat_style::unknown: break;
-    }
-    return "unknown";
-}
+namespace detail {
 
-/// A style and its details for one model.
+/// Formats of models whose files have no template, by a token that only their vocabularies have.
+struct built_in_format {
+    std::string_view name, token, source;
+};
+
+inline constexpr built_in_format built_in_formats[] = {
+    {"chatml", "<|im_start|>",
+     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"},
+    {"llama-3", "<|start_header_id|>",
+     "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"},
+    {"llama-2", "[INST]",
+     "{% set ns = namespace(system='', first=true) %}{% for m in messages %}"
+     "{% if m.role == 'user' %}"
+     "{{ ('' if ns.first else bos_token) ~ '[INST] ' ~ ns.system ~ m.content | trim ~ ' [/INST]' }}"
+     "{% set ns.system = '' %}{% set ns.first = false %}"
+     "{% elif m.role == 'assistant' %}{{ ' ' ~ m.content | trim ~ ' ' ~ eos_token }}"
+     "{% elif m.role == 'system' and loop.first %}{% set ns.system = '<<SYS>>\n' + m.content + '\n<</SYS>>\n\n' %}"
+     "{% else %}{{ raise_exception('llama-2 has no place for a message of role ' + m.role + ' here') }}{% endif %}{% endfor %}"},
+    {"plain", "",
+     "{% for m in messages %}{% if m.role == 'system' %}{{ m.content | trim + '\n\n' }}"
+     "{% else %}{{ m.role | capitalize + ': ' + m.content | trim + '\n' }}{% endif %}{% endfor %}"
+     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"},
+};
+
+}  // namespace detail
+
+/// A chat template with the model's tokens that it may name. Cheap to copy; its const members may be called from several threads.
 class chat_format {
 public:
-    /// `default_system` is said at the start of conversations without a system message, if it is not empty (chatml). `bos` and
-    /// `eos` are the texts between turns of llama-2.
-    explicit chat_format(chat_style style, std::string default_system = {}, std::string bos = "<s>", std::string eos = "</s>")
-        : style_(style), default_system_(std::move(default_system)), bos_(std::move(bos)), eos_(std::move(eos)) {}
-
-    /// The format of a GGUF file: by the key tokenizer.chat_template or, without it, by the tokens of the vocabulary.
-    static chat_format from_gguf(const io::metadata& meta, const tokenizer& t) {
-        return recognise(meta.get<std::string_view>("tokenizer.chat_template").value_or(""), t);
-    }
-
-    /// The format that a template asks for; with an empty template, that of the vocabulary.
-    static chat_format recognise(std::string_view chat_template, const tokenizer& t) {
-        const auto has = [&](std::string_view mark) {
-            return chat_template.empty() ? t.find(mark) >= 0 : chat_template.find(mark) != std::string_view::npos;
+    /// The format that a template's source gives; `place` names it in messages. With an empty source, one of ours that the vocabulary
+    /// knows: chatml, llama-3, llama-2 or plain lines. A template that cannot be parsed is refused when it is used, not here.
+    chat_format(std::string_view source, const tokenizer& t, std::string_view place = "chat template") {
+        const auto name_token = [&](std::string_view name, token_id id) {
+            if (id >= 0) tokens_.emplace_back(name, t.piece(id));
         };
-        if (has("<|im_start|>")) return chat_format(chat_style::chatml, detail::default_system_of(chat_template));
-        if (has("<|start_header_id|>")) return chat_format(chat_style::llama_3);
-        if (has("[INST]") && has("<<SYS>>")) {
-            const auto text_of = [&](token_id id) { return std::string(id < 0 ? std::string_view() : t.piece(id)); };
-            return chat_format(chat_style::llama_2, {}, text_of(t.bos()), text_of(t.eos()));
+        name_token("bos_token", t.bos());
+        name_token("eos_token", t.eos());
+        name_ = place;
+        if (source.empty()) {
+            const detail::built_in_format& format = built_in(t);
+            name_ = format.name;
+            source = format.source;
         }
-        return chat_format(chat_template.empty() ? chat_style::plain : chat_style::unknown);
+        try {
+            program_ = std::make_shared<const jinja::program>(jinja::program::parse(source, name_));
+        } catch (const error& e) {
+            why_not_ = e.what();
+        }
     }
 
-    chat_style style() const noexcept { return style_; }
-    const std::string& default_system() const noexcept { return default_system_; }
-
-    /// Text after which an answer is over though no token says so; empty for all styles but plain.
-    std::string_view stop_string() const noexcept { return style_ == chat_style::plain ? "\nUser:" : ""; }
-
-    /// The conversation in parts, the format's own trusted and the messages' not; with a generation prompt the last part begins
-    /// the assistant's answer. A BOS token at the very start is not part of it. Views into the format and the messages.
-    /// Throws errc::unsupported for the style unknown, errc::invalid_argument for a role that llama-2 has no place for.
-    std::vector<text_segment> segments(std::span<const message> messages, bool add_generation_prompt) const {
-        std::vector<text_segment> out;
-        const auto mark = [&](std::string_view text) { out.push_back({text, true}); };
-        const auto say = [&](std::string_view text) { out.push_back({text, false}); };
-        switch (style_) {
-            case chat_style::plain: plain(messages, add_generation_prompt, say); break;
-            case chat_style::chatml: chatml(messages, add_generation_prompt, mark, say); break;
-            case chat_style::llama_2: llama_2(messages, mark, say); break;
-            case chat_style::llama_3: llama_3(messages, add_generation_prompt, mark, say); break;
-            case chat_style::unknown:
-                fail(errc::unsupported, "chat",
-                     "the model's chat template is none that this version knows (chatml, llama-2, llama-3); render the conversation "
-                     "yourself");
-        }
-        return out;
+    /// The format of a GGUF file: its key tokenizer.chat_template, or tokenizer.chat_template.NAME.
+    static chat_format from_gguf(const io::metadata& meta, const tokenizer& t, std::string_view name = {}) {
+        return chat_format(gguf_template(meta, name), t, "tokenizer.chat_template");
     }
 
-    /// The conversation as one text. Encoded with parse_special it would let messages forge turns: see encode_chat.
-    std::string render(std::span<const message> messages, bool add_generation_prompt) const {
-        std::string out;
-        for (const text_segment& s : segments(messages, add_generation_prompt)) out += s.text;
-        return out;
+    /// The source in a GGUF file; empty if there is none.
+    static std::string_view gguf_template(const io::metadata& meta, std::string_view name = {}) {
+        const std::string key = name.empty() ? "tokenizer.chat_template" : concat("tokenizer.chat_template.", name);
+        return meta.get<std::string_view>(key).value_or("");
+    }
+
+    /// The template's name, for a format of ours chatml, llama-3, llama-2 or plain.
+    const std::string& name() const noexcept { return name_; }
+
+    /// Text after which an answer is over though no token says so; empty for all formats but plain.
+    std::string_view stop_string() const noexcept { return name_ == "plain" ? "\nUser:" : ""; }
+
+    /// The conversation as text with marks: the template's own parts trusted, what messages and options say not. Throws
+    /// errc::unsupported for a template that cannot be parsed, and what jinja::program::render throws.
+    jinja::marked_text render(std::span<const message> messages, const chat_options& options = {}) const {
+        if (!program_)
+            fail(errc::unsupported, "chat", "the model's chat template cannot be used: ", why_not_, "; render the conversation yourself");
+        std::vector<jinja::variable> variables;
+        variables.push_back({"messages", as_data(messages)});
+        variables.push_back({"add_generation_prompt", options.add_generation_prompt});
+        variables.push_back({"tools", options.tools});
+        variables.push_back({"documents", options.documents});
+        for (const auto& [name, text] : tokens_) variables.push_back({name, text, true});
+        for (const auto& [name, v] : options.variables) variables.push_back({name, v});
+        return program_->render(variables, {.limits = {}, .now = options.now ? *options.now : jinja::local_now()});
     }
 
 private:
-    template <class Say>
-    static void plain(std::span<const message> messages, bool open, Say say) {
-        for (const message& m : messages) {
-            if (m.role == "user")
-                say("User: ");
-            else if (m.role == "assistant")
-                say("Assistant: ");
-            else if (m.role != "system") {
-                say(m.role);
-                say(": ");
-            }
-            say(detail::trim(m.content));
-            say(m.role == "system" ? "\n\n" : "\n");
-        }
-        if (open) say("Assistant:");
+    static const detail::built_in_format& built_in(const tokenizer& t) {
+        const detail::built_in_format* format = std::begin(detail::built_in_formats);
+        while (!format->token.empty() && t.find(format->token) < 0) ++format;
+        return *format;
     }
 
-    template <class Mark, class Say>
-    void chatml(std::span<const message> messages, bool open, Mark mark, Say say) const {
-        if (!messages.empty() && messages[0].role != "system" && !default_system_.empty()) {
-            mark("<|im_start|>system\n");
-            say(default_system_);
-            mark("<|im_end|>\n");
-        }
+    static jinja::data as_data(std::span<const message> messages) {
+        jinja::data_list out;
         for (const message& m : messages) {
-            mark("<|im_start|>");
-            say(m.role);
-            mark("\n");
-            say(m.content);
-            mark("<|im_end|>\n");
+            jinja::data_object object{{"role", m.role}};
+            if (jinja::find(m.fields, "content") == nullptr) object.emplace_back("content", m.content);
+            object.insert(object.end(), m.fields.begin(), m.fields.end());
+            out.emplace_back(std::move(object));
         }
-        if (open) mark("<|im_start|>assistant\n");
+        return out;
     }
 
-    template <class Mark, class Say>
-    static void llama_3(std::span<const message> messages, bool open, Mark mark, Say say) {
-        for (const message& m : messages) {
-            mark("<|start_header_id|>");
-            say(m.role);
-            mark("<|end_header_id|>\n\n");
-            say(detail::trim(m.content));
-            mark("<|eot_id|>");
-        }
-        if (open) mark("<|start_header_id|>assistant<|end_header_id|>\n\n");
-    }
-
-    /// [INST] ends where the assistant begins: a generation prompt adds nothing.
-    template <class Mark, class Say>
-    void llama_2(std::span<const message> messages, Mark mark, Say say) const {
-        const message* system = nullptr;
-        bool first = true;
-        for (const message& m : messages) {
-            if (m.role == "user") {
-                if (!first) mark(bos_);
-                mark("[INST] ");
-                if (system != nullptr) {
-                    mark("<<SYS>>\n");
-                    say(system->content);
-                    mark("\n<</SYS>>\n\n");
-                    system = nullptr;
-                }
-                say(detail::trim(m.content));
-                mark(" [/INST]");
-                first = false;
-            } else if (m.role == "assistant") {
-                mark(" ");
-                say(detail::trim(m.content));
-                mark(" ");
-                mark(eos_);
-            } else if (m.role == "system" && &m == messages.data()) {
-                system = &m;
-            } else {
-                fail(errc::invalid_argument, "chat", "llama-2 has no place for a message of role ", io::detail::in_quotes(m.role), " here");
-            }
-        }
-    }
-
-    chat_style style_;
-    std::string default_system_, bos_, eos_;
+    std::string name_, why_not_;
+    std::vector<std::pair<std::string, std::string>> tokens_;  // bos_token and eos_token
+    std::shared_ptr<const jinja::program> program_;
 };
 
-/// The tokens of a conversation, with the BOS token first where the model expects it. Control tokens come from the format alone.
+/// The tokens of a conversation. Control tokens come from the template alone. The BOS token stands first where the model expects it,
+/// once, whether or not the template writes it.
 inline std::vector<token_id> encode_chat(const tokenizer& t, const chat_format& format, std::span<const message> messages,
-                                         bool add_generation_prompt) {
-    return t.encode(format.segments(messages, add_generation_prompt), {.add_bos = t.add_bos()});
+                                         const chat_options& options = {}) {
+    const jinja::marked_text text = format.render(messages, options);
+    const bool has_bos = t.bos() >= 0 && !text.empty() && text.trusted(0) && text.text().starts_with(t.piece(t.bos()));
+    return t.encode(text.segments(), {.add_bos = t.add_bos() && !has_bos});
 }
 
 }  // namespace skald::text

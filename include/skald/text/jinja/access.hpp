@@ -26,7 +26,7 @@ inline std::function<std::optional<value>()> cursor(runtime& rt, const value& v)
             if (at >= v.text().size()) return std::nullopt;
             const std::size_t from = at;
             at += text::detail::unit_at(v.view(), at).length;
-            return rt.string(v.text().slice(from, at), v.is_safe());
+            return rt.string(v.text().slice(from, at));
         };
     if (const auto* s = v.as<sequence>())
         return [&rt, s, at]() mutable -> std::optional<value> {
@@ -90,8 +90,7 @@ inline std::optional<value> own_attribute(runtime& rt, const value& of, std::str
     if (const method_function m = find_method(of, name)) {
         return rt.make_function(std::string(name), [of, m](runtime& r, call_arguments& args) { return m(r, of, args); });
     }
-    if (is_refused(of, name))
-        return rt.undefined(concat("access to attribute '", name, "' of '", type_name(of), "' object is unsafe"));
+    if (is_refused(of, name)) return rt.undefined(concat("access to attribute '", name, "' of '", type_name(of), "' object is unsafe"));
     return std::nullopt;
 }
 
@@ -143,9 +142,11 @@ inline value get_slice(runtime& rt, const value& of, const value& first, const v
     if (of.is_undefined()) rt.fail_undefined(of);
     const auto* s = of.as<sequence>();
     const bool sliceable = of.is_string() || (s != nullptr && s->subscriptable());
-    if (!sliceable) return rt.undefined(concat("'", type_name(of), " object' has no slices"));
-    for (const value* v : {&first, &last, &step})
-        if (!v->is_none() && !v->is_integral()) return rt.undefined("slice indices must be integers or None");
+    if (!sliceable) rt.fail("'", type_name(of), "' object cannot be sliced");
+    for (const value* v : {&first, &last, &step}) {
+        if (v->is_undefined()) rt.fail_undefined(*v);
+        if (!v->is_none() && !v->is_integral()) rt.fail("slice indices must be integers or None");
+    }
     const std::int64_t by = step.is_none() ? 1 : step.integer();
     if (by == 0) rt.fail("slice step cannot be zero");
     rt.work(of.is_string() ? of.text().size() : s->items.size());

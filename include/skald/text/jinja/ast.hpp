@@ -13,19 +13,19 @@ namespace skald::text::jinja {
 
 /// Expressions first. In brackets what a node has beyond its line: `name`, `constant`, operands in `a`, further ones in `b` and `c`.
 enum class node_kind : std::uint8_t {
-    constant,   ///< [constant]
-    name,       ///< [name]
-    member,     ///< a.name [a: object; name]
-    item,       ///< a[b] [a: object, key]
-    slice,      ///< a:b:c as a key [a: three expressions, null where absent]
-    list,       ///< [a: items]
-    tuple,      ///< [a: items]
-    dict,       ///< [a: keys, b: values]
-    call,       ///< [a: callee, positional arguments…; b: values of named ones in `names`; c: *args, **kwargs, null where absent]
-    filter,     ///< as call; name: the filter; the subject is null where a block gives it
-    test,       ///< as call; name: the test
-    negate,     ///< -a
-    plus,       ///< +a
+    constant,  ///< [constant]
+    name,      ///< [name]
+    member,    ///< a.name [a: object; name]
+    item,      ///< a[b] [a: object, key]
+    slice,     ///< a:b:c as a key [a: three expressions, null where absent]
+    list,      ///< [a: items]
+    tuple,     ///< [a: items]
+    dict,      ///< [a: keys, b: values]
+    call,      ///< [a: callee, positional arguments…; b: values of named ones in `names`; c: *args, **kwargs, null where absent]
+    filter,    ///< as call; name: the filter; the subject is null where a block gives it
+    test,      ///< as call; name: the test
+    negate,    ///< -a
+    plus,      ///< +a
     logical_not,
     logical_and,
     logical_or,
@@ -35,14 +35,14 @@ enum class node_kind : std::uint8_t {
     conditional,  ///< b if a [a: condition, value, alternative or null]
     field,        ///< target of an assignment: a namespace's attribute [name, text: the attribute]
 
-    data,       ///< template text [text]
-    output,     ///< {{ a }}
-    assign,     ///< [a: target, value]
-    block_set,  ///< [a: target, filter or null; body]
-    branch,     ///< if, elif … else [a: conditions; bodies: one each, and the last]
-    loop,       ///< for [a: target, iterable, condition or null; body; bodies: else; recursive]
-    macro,      ///< [name; names: parameters; b: defaults of the last ones; body]
-    call_block,  ///< [a: the call; names, b: parameters of caller; body]
+    data,          ///< template text [text]
+    output,        ///< {{ a }}
+    assign,        ///< [a: target, value]
+    block_set,     ///< [a: target, filter or null; body]
+    branch,        ///< if, elif … else [a: conditions; bodies: one each, and the last]
+    loop,          ///< for [a: target, iterable, condition or null; body; bodies: else; recursive]
+    macro,         ///< [name; names: parameters; b: defaults of the last ones; body]
+    call_block,    ///< [a: the call; names, b: parameters of caller; body]
     filter_block,  ///< [a: filter; body]
     with,          ///< [a: targets; b: values; body]
     scope,         ///< a block that only has a scope of its own [body]

@@ -16,7 +16,8 @@ namespace skald::text::jinja::detail {
 
 /// The bits of python_class of a code point. Cost: 12 comparisons.
 inline std::uint8_t class_of(char32_t code) noexcept {
-    const auto* above = std::upper_bound(std::begin(python_classes), std::end(python_classes), static_cast<std::uint32_t>(code) << 8 | 0xFF);
+    const auto* above =
+        std::upper_bound(std::begin(python_classes), std::end(python_classes), static_cast<std::uint32_t>(code) << 8 | 0xFF);
     return static_cast<std::uint8_t>(*(above - 1) & 0xFF);
 }
 
@@ -76,7 +77,8 @@ inline void append_utf8(std::string& out, char32_t code) {
 
 template <std::size_t N>
 std::int32_t delta_of(const case_range (&ranges)[N], char32_t code, std::int32_t otherwise) noexcept {
-    const auto* above = std::upper_bound(std::begin(ranges), std::end(ranges), code, [](char32_t c, const case_range& r) { return c < r.first; });
+    const auto* above =
+        std::upper_bound(std::begin(ranges), std::end(ranges), code, [](char32_t c, const case_range& r) { return c < r.first; });
     if (above == std::begin(ranges)) return otherwise;
     const case_range& r = *(above - 1);
     return code <= r.last && (code - r.first) % r.step == 0 ? r.delta : otherwise;

@@ -58,7 +58,9 @@ private:
             rt_.fail("Object of type ", type_name(v), " is not JSON serializable");
     }
 
-    static std::string number(double x) { return std::isnan(x) ? "NaN" : std::isinf(x) ? (x < 0 ? "-Infinity" : "Infinity") : float_text(x); }
+    static std::string number(double x) {
+        return std::isnan(x) ? "NaN" : std::isinf(x) ? (x < 0 ? "-Infinity" : "Infinity") : float_text(x);
+    }
 
     void new_line(std::size_t level) {
         if (!options_.indent) return;

@@ -32,7 +32,8 @@ public:
     /// `given` are the variables around all scopes; the global functions are added to it.
     evaluator(runtime& rt, const tree& t, variables given) : rt_(rt), tree_(t), given_(std::move(given)) {
         for (const global_entry& g : global_table)
-            given_.emplace(g.name, rt_.make_function(std::string(g.name), [run = g.run](runtime& r, call_arguments& args) { return run(r, args); }));
+            given_.emplace(
+                g.name, rt_.make_function(std::string(g.name), [run = g.run](runtime& r, call_arguments& args) { return run(r, args); }));
     }
 
     marked_text run() {
@@ -107,8 +108,8 @@ private:
         } else {
             const std::vector<value> parts = items_of(rt_, v);
             if (parts.size() != target.a.size())
-                rt_.fail(parts.size() < target.a.size() ? "not enough" : "too many", " values to unpack (expected ", target.a.size(), ", got ",
-                         parts.size(), ")");
+                rt_.fail(parts.size() < target.a.size() ? "not enough" : "too many", " values to unpack (expected ", target.a.size(),
+                         ", got ", parts.size(), ")");
             for (std::size_t i = 0; i < parts.size(); ++i) assign(*target.a[i], parts[i], s);
         }
     }
@@ -179,7 +180,9 @@ private:
     public:
         macro(evaluator& e, const node& n, scope_ref s) : evaluator_(e), node_(n), scope_(std::move(s)) {}
 
-        std::string description() const override { return concat("<Macro ", node_.kind == node_kind::macro ? "'" + node_.name + "'" : "anonymous", ">"); }
+        std::string description() const override {
+            return concat("<Macro ", node_.kind == node_kind::macro ? "'" + node_.name + "'" : "anonymous", ">");
+        }
         value call(runtime&, call_arguments args) override { return evaluator_.call_macro(node_, scope_, std::move(args)); }
         std::optional<value> attribute(runtime& rt, std::string_view name) override {
             if (name == "name") return node_.kind == node_kind::macro ? rt.literal(node_.name) : value();
@@ -350,7 +353,7 @@ private:
     /// A chain of filters; the first one of a block's has `innermost` as its subject.
     value filtered(const node& n, const scope_ref& s, const value& innermost) {
         const node* below = n.a[0];
-        const value subject = below == nullptr                     ? innermost
+        const value subject = below == nullptr                   ? innermost
                               : below->kind == node_kind::filter ? filtered(*below, s, innermost)
                                                                  : evaluate(*below, s);
         call_arguments args = arguments(n, s);

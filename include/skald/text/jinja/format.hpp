@@ -53,7 +53,8 @@ inline std::string float_digits(double x, char type, std::size_t precision, bool
         out.resize(static_cast<std::size_t>(std::to_chars(out.data(), out.data() + out.size(), x, style, digits).ptr - out.data()));
         if (alternate && out.find('.') == std::string::npos) out.insert(std::min(out.find('e'), out.size()), ".");
     }
-    if (type >= 'A' && type <= 'Z') std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    if (type >= 'A' && type <= 'Z')
+        std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     return out;
 }
 
@@ -64,7 +65,8 @@ inline std::string integer_digits(std::int64_t n, char type, bool alternate) {
     char buffer[72];
     std::string out(buffer, std::to_chars(buffer, buffer + sizeof buffer, magnitude, base).ptr);
     if (alternate && base != 10) out.insert(0, std::string("0") + lower);
-    if (type == 'X') std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    if (type == 'X')
+        std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     return out;
 }
 
@@ -144,7 +146,9 @@ inline layout read_layout(const runtime& rt, std::string_view spec) {
     } else if (!spec.empty() && aligns.find(spec[0]) != std::string_view::npos) {
         l.align = spec[at++];
     }
-    const auto take = [&](std::string_view any) { return at < spec.size() && any.find(spec[at]) != std::string_view::npos ? spec[at++] : '\0'; };
+    const auto take = [&](std::string_view any) {
+        return at < spec.size() && any.find(spec[at]) != std::string_view::npos ? spec[at++] : '\0';
+    };
     if (const char sign = take("+- ")) l.sign = sign;
     l.alternate = take("#") != '\0';
     l.zeros = take("0") != '\0';
@@ -261,7 +265,8 @@ inline value percent_format(runtime& rt, const value& format, const value& value
     }
     out.append(f, from, all.size());
     const bool takes_rest = values.is(object_kind::dict) || (several != nullptr && !is_tuple);
-    if (!by_name && !takes_rest && used < (is_tuple ? several->items.size() : std::size_t{1})) rt.fail("not all arguments converted during string formatting");
+    if (!by_name && !takes_rest && used < (is_tuple ? several->items.size() : std::size_t{1}))
+        rt.fail("not all arguments converted during string formatting");
     return rt.string(std::move(out), format.is_safe());
 }
 

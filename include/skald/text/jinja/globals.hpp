@@ -26,7 +26,8 @@ inline value global_range(runtime& rt, call_arguments& args) {
     if (step == 0) rt.fail("range() arg 3 must not be zero");
     std::vector<value> out;
     for (std::int64_t i = from; step > 0 ? i < to : i > to;) {
-        if (out.size() == static_cast<std::size_t>(longest_range)) rt.fail("Range too big. The sandbox blocks ranges larger than ", longest_range);
+        if (out.size() == static_cast<std::size_t>(longest_range))
+            rt.fail("Range too big. The sandbox blocks ranges larger than ", longest_range);
         out.push_back(i);
         if (step > 0 ? i > std::numeric_limits<std::int64_t>::max() - step : i < std::numeric_limits<std::int64_t>::min() - step) break;
         i += step;
@@ -71,7 +72,9 @@ public:
         if (name == "current") return items_[at_];
         if (name == "items") return rt.tuple(items_);
         if (name == "pos") return static_cast<std::int64_t>(at_);
-        if (name == "next") return rt.make_function("next", [this](runtime&, call_arguments&) { return items_[std::exchange(at_, (at_ + 1) % items_.size())]; });
+        if (name == "next")
+            return rt.make_function("next",
+                                    [this](runtime&, call_arguments&) { return items_[std::exchange(at_, (at_ + 1) % items_.size())]; });
         if (name != "reset") return std::nullopt;
         return rt.make_function("reset", [this](runtime&, call_arguments&) {
             at_ = 0;
@@ -91,9 +94,8 @@ inline value global_cycler(runtime& rt, call_arguments& args) {
 
 inline value global_joiner(runtime& rt, call_arguments& args) {
     const parameters p(rt, "joiner", args, {"sep"});
-    return rt.make_function("joiner", [separator = p.get(0, rt.literal(", ")), used = std::make_shared<bool>(false)](runtime& r, call_arguments&) {
-        return std::exchange(*used, true) ? separator : r.literal("");
-    });
+    return rt.make_function("joiner", [separator = p.get(0, rt.literal(", ")), used = std::make_shared<bool>(false)](
+                                          runtime& r, call_arguments&) { return std::exchange(*used, true) ? separator : r.literal(""); });
 }
 
 inline value global_raise_exception(runtime& rt, call_arguments& args) {

@@ -18,7 +18,19 @@
 
 namespace skald::text::jinja {
 
-enum class token_type : std::uint8_t { data, variable_begin, variable_end, block_begin, block_end, name, string, integer, real, symbol, end };
+enum class token_type : std::uint8_t {
+    data,
+    variable_begin,
+    variable_end,
+    block_begin,
+    block_end,
+    name,
+    string,
+    integer,
+    real,
+    symbol,
+    end
+};
 
 struct token {
     token_type type;
@@ -66,8 +78,8 @@ private:
 
     /// Moves on by n bytes.
     void skip(std::size_t n) {
-        line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                             source_.begin() + static_cast<std::ptrdiff_t>(at_ + n), '\n'));
+        line_ += static_cast<int>(
+            std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(at_ + n), '\n'));
         at_ += n;
     }
     void skip_space() { skip(space_at(source_, at_)); }
@@ -75,7 +87,8 @@ private:
     /// Text up to the next tag, and the tag.
     void text_and_tag() {
         std::size_t tag = source_.find('{', at_);
-        while (tag != std::string::npos && (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
+        while (tag != std::string::npos &&
+               (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
             tag = source_.find('{', tag + 1);
         if (tag == std::string::npos) {
             put_text(source_.size(), source_.size(), 0, false);
@@ -215,7 +228,8 @@ private:
 
     /// The end of digits with single underscores between them, from p.
     std::size_t digits(std::size_t p) const noexcept {
-        while (p < source_.size() && (is_digit(source_[p]) || (source_[p] == '_' && p + 1 < source_.size() && is_digit(source_[p + 1])))) ++p;
+        while (p < source_.size() && (is_digit(source_[p]) || (source_[p] == '_' && p + 1 < source_.size() && is_digit(source_[p + 1]))))
+            ++p;
         return p;
     }
 

@@ -64,8 +64,11 @@ inline value float_is_integer(runtime& rt, const value& self, call_arguments& ar
 }
 
 inline constexpr method dict_methods[] = {
-    {"get", dict_get}, {"items", dict_view<sequence_kind::items>}, {"keys", dict_view<sequence_kind::keys>},
-    {"values", dict_view<sequence_kind::values>}, {"copy", dict_copy},
+    {"get", dict_get},
+    {"items", dict_view<sequence_kind::items>},
+    {"keys", dict_view<sequence_kind::keys>},
+    {"values", dict_view<sequence_kind::values>},
+    {"copy", dict_copy},
 };
 inline constexpr method list_methods[] = {{"copy", list_copy}, {"count", sequence_count}, {"index", sequence_index}};
 inline constexpr method tuple_methods[] = {{"count", sequence_count}, {"index", sequence_index}};

@@ -65,7 +65,8 @@ public:
     /// Parses a template; `name` stands in messages. Throws errc::bad_file for one that jinja2 would not compile, is too long or nests
     /// too deep, errc::unsupported for {% include %} and its kind.
     static program parse(std::string_view source, std::string_view name) {
-        if (source.size() > longest) fail(errc::bad_file, name, "the template has ", source.size(), " bytes; at most ", longest, " are accepted");
+        if (source.size() > longest)
+            fail(errc::bad_file, name, "the template has ", source.size(), " bytes; at most ", longest, " are accepted");
         program out(name);
         out.tree_ = detail::parser(source, name).run();
         detail::scope_analysis(out.tree_, name, detail::is_filter_name, detail::is_test_name).run();

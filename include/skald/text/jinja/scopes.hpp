@@ -210,8 +210,8 @@ private:
         if (s.soft || (n.kind != node_kind::filter && n.kind != node_kind::test)) return;
         const bool known = n.kind == node_kind::filter ? has_filter_(n.name) : has_test_(n.name);
         if (!known)
-            fail(errc::bad_file, concat(template_name_, ", line ", n.line), "there is no ", n.kind == node_kind::filter ? "filter " : "test ",
-                 io::detail::in_quotes(n.name));
+            fail(errc::bad_file, concat(template_name_, ", line ", n.line), "there is no ",
+                 n.kind == node_kind::filter ? "filter " : "test ", io::detail::in_quotes(n.name));
     }
 
     void special_arguments(node& n) {

@@ -83,16 +83,18 @@ private:
 
 using keyed = std::pair<std::vector<value>, value>;
 
-inline bool key_less(runtime& rt, const std::vector<value>& a, const std::vector<value>& b) {
+/// The order of two keys: of single values, or as lists have it, which ask for order behind the first difference only.
+inline bool key_less(runtime& rt, const std::vector<value>& a, const std::vector<value>& b, bool single) {
+    if (single) return less(rt, a[0], b[0]);
     for (std::size_t i = 0; i < a.size(); ++i)
         if (!equal(rt, a[i], b[i])) return less(rt, a[i], b[i]);
     return false;
 }
 
 /// Values with their keys, sorted by them. Merge sort: it copes with comparisons that contradict each other.
-inline void sort_keyed(runtime& rt, std::vector<keyed>& all, bool reverse) {
+inline void sort_keyed(runtime& rt, std::vector<keyed>& all, bool reverse, bool single) {
     const auto before = [&](const keyed& a, const keyed& b) {
-        return reverse ? key_less(rt, b.first, a.first) : key_less(rt, a.first, b.first);
+        return reverse ? key_less(rt, b.first, a.first, single) : key_less(rt, a.first, b.first, single);
     };
     std::vector<keyed> other(all.size());
     for (std::size_t width = 1; width < all.size(); width *= 2) {
@@ -107,8 +109,8 @@ inline void sort_keyed(runtime& rt, std::vector<keyed>& all, bool reverse) {
     }
 }
 
-inline value sorted_list(runtime& rt, std::vector<keyed> all, bool reverse) {
-    sort_keyed(rt, all, reverse);
+inline value sorted_list(runtime& rt, std::vector<keyed> all, bool reverse, bool single) {
+    sort_keyed(rt, all, reverse, single);
     std::vector<value> out;
     out.reserve(all.size());
     for (keyed& k : all) out.push_back(std::move(k.second));
@@ -120,7 +122,7 @@ inline value filter_sort(runtime& rt, const value& subject, call_arguments& args
     const sort_key key(rt, p.get(2, none_type()), p.has(1) && truth(p[1]), true);
     std::vector<keyed> all;
     for (value& v : items_of(rt, subject)) all.emplace_back(key.of(rt, v), v);
-    return sorted_list(rt, std::move(all), p.has(0) && truth(p[0]));
+    return sorted_list(rt, std::move(all), p.has(0) && truth(p[0]), false);
 }
 
 inline value filter_dictsort(runtime& rt, const value& subject, call_arguments& args) {
@@ -135,7 +137,7 @@ inline value filter_dictsort(runtime& rt, const value& subject, call_arguments& 
         const value& part = by == "key" ? key : member;
         all.emplace_back(std::vector<value>{p.has(0) && truth(p[0]) ? part : without_case(rt, part)}, rt.tuple({key, member}));
     }
-    return sorted_list(rt, std::move(all), p.has(2) && truth(p[2]));
+    return sorted_list(rt, std::move(all), p.has(2) && truth(p[2]), true);
 }
 
 inline value filter_groupby(runtime& rt, const value& subject, call_arguments& args) {
@@ -146,7 +148,7 @@ inline value filter_groupby(runtime& rt, const value& subject, call_arguments& a
     const attribute_path path(rt, p[0]);
     std::vector<keyed> all;
     for (value& v : items_of(rt, subject)) all.emplace_back(key.of(rt, v, otherwise), v);
-    sort_keyed(rt, all, false);
+    sort_keyed(rt, all, false, true);
     std::vector<value> out;
     for (std::size_t i = 0; i < all.size();) {
         std::vector<value> group;
@@ -286,10 +288,11 @@ inline value filter_map(runtime& rt, const value& subject, call_arguments& args)
         if (!attribute) rt.fail("map requires a filter argument");
         if (!rest->named.empty()) rt.fail("map has no argument '", rest->named[0].first, "'");
         const bool fills = otherwise && !otherwise->is_none();
-        return rt.make_iterator("generator", [&rt, next, path = attribute_path(rt, *attribute), fills, fill = fills ? *otherwise : value()] {
-            auto v = next();
-            return v ? std::optional(path.of(rt, *v, fills ? &fill : nullptr)) : std::nullopt;
-        });
+        return rt.make_iterator("generator",
+                                [&rt, next, path = attribute_path(rt, *attribute), fills, fill = fills ? *otherwise : value()] {
+                                    auto v = next();
+                                    return v ? std::optional(path.of(rt, *v, fills ? &fill : nullptr)) : std::nullopt;
+                                });
     }
     const value name = rest->positional[0];
     if (!name.is_string()) rt.fail("map needs the name of a filter");

@@ -54,7 +54,8 @@ value string_split(runtime& rt, const value& self, call_arguments& args) {
     rt.require(self.text().size(), 4);
     rt.work(self.text().size());
     const std::int64_t most = p.integer(1, -1);
-    return strings_list(rt, FromRight ? split_from_right(self.text(), separator, most) : split(self.text(), separator, most), self.is_safe());
+    return strings_list(rt, FromRight ? split_from_right(self.text(), separator, most) : split(self.text(), separator, most),
+                        self.is_safe());
 }
 
 inline value string_splitlines(runtime& rt, const value& self, call_arguments& args) {

@@ -41,7 +41,7 @@ inline bool is_callable(const value& v) { return v.is(object_kind::callable); }
 inline bool is_escaped(const value& v) { return v.is_safe(); }
 inline bool is_sequence(const value& v) {
     const auto* s = v.as<sequence>();
-    return v.is_string() || v.is(object_kind::dict) || (s != nullptr && s->subscriptable());
+    return v.is_string() || v.is_undefined() || v.is(object_kind::dict) || (s != nullptr && s->subscriptable());
 }
 
 /// v modulo n, of numbers.
@@ -67,6 +67,7 @@ bool has_case(runtime& rt, const value& v, call_arguments& args) {
 template <bool (*P)(std::string_view) noexcept>
 bool named_test(runtime& rt, const value& v, call_arguments& args) {
     const parameters p(rt, "this test", args, {});
+    (void)key_or_fail(rt, v);
     return v.is_string() && P(v.view());
 }
 
@@ -160,7 +161,8 @@ constexpr bool is_sorted_table(const Entry (&table)[N]) {
 
 template <class Entry, std::size_t N>
 const Entry* find_entry(const Entry (&table)[N], std::string_view name) noexcept {
-    const auto* at = std::lower_bound(std::begin(table), std::end(table), name, [](const Entry& e, std::string_view n) { return e.name < n; });
+    const auto* at =
+        std::lower_bound(std::begin(table), std::end(table), name, [](const Entry& e, std::string_view n) { return e.name < n; });
     return at != std::end(table) && at->name == name ? at : nullptr;
 }
 

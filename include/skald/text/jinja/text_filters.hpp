@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -102,8 +103,8 @@ inline value filter_indent(runtime& rt, const value& subject, call_arguments& ar
     const parameters p(rt, "indent", args, {"width", "first", "blank"});
     if (subject.is_undefined()) rt.fail_undefined(subject);
     if (!subject.is_string()) rt.fail("indent needs a string, not ", type_name(subject));
-    const marked_text space = p.has(0) && p[0].is_string() ? p[0].text()
-                                                           : marked_text(std::string(field_width(rt, p.integer(0, 4)), ' '), true);
+    const marked_text space =
+        p.has(0) && p[0].is_string() ? p[0].text() : marked_text(std::string(field_width(rt, p.integer(0, 4)), ' '), true);
     const bool blank = p.has(2) && truth(p[2]);
     marked_text whole = subject.text();
     whole.append("\n", true);
@@ -125,10 +126,10 @@ inline value filter_truncate(runtime& rt, const value& subject, call_arguments& 
     const std::int64_t length = p.integer(0, 255), leeway = p.has_value(3) ? p.integer(3, 5) : 5;
     const auto end_size = static_cast<std::int64_t>(count_characters(end.text()));
     if (length < end_size || leeway < 0) rt.fail("truncate: expected length >= ", end_size, " and leeway >= 0");
-    if (subject.is_undefined()) return subject;
+    const auto size = static_cast<std::int64_t>(length_of(subject).value_or(std::numeric_limits<std::int64_t>::max()));
+    if (size <= length || size - leeway <= length) return subject;
     if (!subject.is_string()) rt.fail("truncate needs a string, not ", type_name(subject));
     const characters all(subject.view());
-    if (static_cast<std::int64_t>(all.count()) <= length || static_cast<std::int64_t>(all.count()) - leeway <= length) return subject;
     marked_text out = subject.text().slice(0, all.start(static_cast<std::size_t>(length - end_size)));
     if (!(p.has(1) && truth(p[1])))
         if (const std::size_t space = out.text().rfind(' '); space != std::string::npos) out = out.slice(0, space);
@@ -184,7 +185,8 @@ inline value filter_striptags(runtime& rt, const value& subject, call_arguments&
     }
     bare.append(text, from, all.size());
     marked_text out = joined_with(marked_text(" ", false), split(bare, std::nullopt, -1));
-    constexpr std::pair<std::string_view, std::string_view> entities[] = {{"&lt;", "<"}, {"&gt;", ">"}, {"&#39;", "'"}, {"&#34;", "\""}, {"&quot;", "\""}, {"&amp;", "&"}};
+    constexpr std::pair<std::string_view, std::string_view> entities[] = {{"&lt;", "<"},   {"&gt;", ">"},    {"&#39;", "'"},
+                                                                          {"&#34;", "\""}, {"&quot;", "\""}, {"&amp;", "&"}};
     for (const auto& [entity, character] : entities)
         out = replaced(out, entity, marked_text(std::string(character), false), -1, [](std::size_t, std::size_t) {});
     return rt.string(std::move(out));
@@ -393,7 +395,9 @@ inline value filter_round(runtime& rt, const value& subject, call_arguments& arg
 inline value filter_filesizeformat(runtime& rt, const value& subject, call_arguments& args) {
     const parameters p(rt, "filesizeformat", args, {"binary"});
     const bool binary_units = p.has(0) && truth(p[0]);
-    const auto parsed = subject.is_number() ? std::optional(subject.real()) : subject.is_string() ? parse_float(subject.view()) : std::nullopt;
+    const auto parsed = subject.is_number()   ? std::optional(subject.real())
+                        : subject.is_string() ? parse_float(subject.view())
+                                              : std::nullopt;
     if (!parsed) rt.fail("filesizeformat needs a number");
     const double base = binary_units ? 1024 : 1000, bytes = *parsed;
     if (bytes == 1) return rt.literal("1 Byte");

@@ -25,7 +25,7 @@ namespace skald::text::jinja {
 struct limits {
     std::size_t steps = 20'000'000;              ///< parts of the template evaluated, and bytes of text worked on / 16
     std::size_t bytes = std::size_t{256} << 20;  ///< memory of its values at any moment
-    int depth = 250;                             ///< nested expressions, statements and macro calls
+    int depth = 500;                             ///< nested expressions, statements and macro calls
 };
 
 /// A local time, as strftime_now is to see it.
@@ -275,9 +275,7 @@ public:
         return value(undefined_type{reasons_.back().get()});
     }
 
-    value make_function(std::string name, function::body_type body) {
-        return make<function>(64, std::move(name), std::move(body));
-    }
+    value make_function(std::string name, function::body_type body) { return make<function>(64, std::move(name), std::move(body)); }
     value make_iterator(std::string_view name, std::function<std::optional<value>()> next) {
         return make<iterator>(64, name, std::move(next));
     }

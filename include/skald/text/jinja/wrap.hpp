@@ -49,7 +49,9 @@ private:
         return i < codes_.size() && (code(i) == '_' || (class_of(code(i)) & (py_alpha | py_decimal | py_digit | py_numeric)));
     }
     bool letter(std::size_t i) const { return word(i) && !(class_of(code(i)) & py_decimal); }
-    bool word_or_mark(std::size_t i) const { return word(i) || (i < codes_.size() && std::u32string_view(U"!\"'&.,?").find(code(i)) != std::u32string_view::npos); }
+    bool word_or_mark(std::size_t i) const {
+        return word(i) || (i < codes_.size() && std::u32string_view(U"!\"'&.,?").find(code(i)) != std::u32string_view::npos);
+    }
 
     std::size_t dashes(std::size_t i) const {
         std::size_t n = 0;
