@@ -20,6 +20,7 @@
 #include <skald/model/hf_source.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/workspace.hpp>
+#include <skald/text/hf_chat_template.hpp>
 #include <skald/text/tokenizer_json.hpp>
 
 namespace skald {
@@ -45,7 +46,7 @@ inline text::chat_format read_chat_format(const io::gguf_file& file, const text:
 }
 
 inline text::chat_format read_chat_format(const io::hf_folder& folder, const text::tokenizer& t) {
-    return text::chat_format::recognise(folder.text("chat_template.jinja").value_or(""), t);
+    return text::chat_format(text::hf_chat_template(folder), t, folder.name());
 }
 
 inline bool has_text(const io::gguf_file& file) noexcept { return file.meta().contains("tokenizer.ggml.model"); }
