@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
@@ -201,4 +202,31 @@ TEST_CASE("bounds of caches change nothing but time", "[grammar]") {
     }
     CHECK(roomy.reader().accepts(a));
     CHECK(tight.wants_clearing());
+}
+
+TEST_CASE("text without a choice is known ahead, as the tokenizer divides it", "[grammar]") {
+    const setting s;
+    const auto encode = [&](std::string_view text) { return s.tokenizer.encode(text); };
+    const auto spelled = [&](const std::vector<token_id>& tokens) { return s.tokenizer.decode(tokens); };
+    const std::string all = "{\"the quick brown fox\": ";
+    grammar_constraint g =
+        s.constraint(R"(root ::= "{\"the quick brown fox\": " [0-9] " the end" | "{\"the quick brown fox\": " [0-9] " the end.")");
+    std::vector<token_id> history;
+    const std::vector<token_id> ahead = g.forced({history, 0, 0}, encode);
+    REQUIRE_FALSE(ahead.empty());
+    std::vector<token_id> canonical = encode(all);
+    canonical.pop_back();  // could become longer with what follows
+    CHECK(ahead == canonical);
+    for (const token_id t : ahead) {
+        const auto left = s.left(g, history, history.size());
+        CHECK(std::find(left.begin(), left.end(), t) != left.end());
+        history.push_back(t);
+    }
+    for (const token_id t : encode(all.substr(spelled(history).size()))) history.push_back(t);
+    CHECK(g.forced({history, history.size(), 0}, encode).empty());  // a digit is a choice
+    for (const token_id t : encode("7 the")) history.push_back(t);
+    CHECK(all + "7 the" + spelled(g.forced({history, history.size(), 0}, encode)) <= all + "7 the end");
+    for (const token_id t : encode(" end")) history.push_back(t);
+    CHECK(g.forced({history, history.size(), 0}, encode).empty());  // it may end, or go on
+    CHECK(g.forced({{}, 0, 0}, [](std::string_view) { return std::vector<token_id>{0, 1, 2}; }).empty());
 }

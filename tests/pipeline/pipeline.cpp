@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <cmath>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -7,6 +8,7 @@
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
+#include <skald/grammar/gbnf.hpp>
 #include <skald/kv/any.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/model/load.hpp>
@@ -223,4 +225,42 @@ TEST_CASE("several threads use one model through pipelines of their own", "[pipe
         for (std::uint64_t s = 0; s < 4; ++s) threads.emplace_back([&, s] { together[s] = run(s); });
     }
     CHECK(alone == together);
+}
+
+TEST_CASE("fast-forward writes what a grammar leaves no choice about in fewer steps", "[pipeline]") {
+    const auto m = tiny();
+    const grammar::rules rules =
+        grammar::parse_gbnf(R"(root ::= "The answer to your question is: " ("yes" | "no") ", for all that I know.")");
+    const auto writer = [&] {
+        return pipeline{m,
+                        kv::paged<kv::f32>{{.tokens = 256}},
+                        sampling::chain{sampling::grammar_constraint{rules, m.tokenizer()}, sampling::greedy{}},
+                        {.chunk = 3}};
+    };
+    auto slow = writer(), fast = writer();
+    const auto prompt = m.tokenizer().encode("hello");
+    const completion plain = slow.run(slow.generate(prompt)), ahead = fast.run(fast.generate(prompt, {.fast_forward = true}));
+    for (const completion* c : {&plain, &ahead}) {
+        CHECK((c->text == "The answer to your question is: yes, for all that I know." ||
+               c->text == "The answer to your question is: no, for all that I know."));
+        CHECK(c->finish == finish_reason::end_token);
+        CHECK(c->stats.generated_tokens == c->tokens.size());
+    }
+    CHECK(plain.stats.forced_tokens == 0);
+    CHECK(ahead.stats.forced_tokens > 4);
+    std::size_t unscored = 0;
+    for (const generated_token& t : ahead.tokens) unscored += std::isnan(t.logprob);
+    CHECK(unscored == ahead.stats.forced_tokens);
+
+    // What was read ahead stands in the cache as if it had been the prompt.
+    std::vector<token_id> all = prompt;
+    for (const token_id t : ids(ahead.tokens)) all.push_back(t);
+    all.pop_back();
+    pipeline reader{m, kv::paged<kv::f32>{{.tokens = 256}}, sampling::chain{sampling::greedy{}}};
+    const auto& end = ahead.tokens.back();
+    float expected = NAN;
+    const completion last = reader.run(reader.generate(all, {.max_tokens = 1, .top_logprobs = 100000}));
+    for (const scored_token& t : last.tokens[0].top)
+        if (t.token == end.token) expected = t.logprob;
+    CHECK(end.logprob == expected);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -81,6 +82,21 @@ public:
         byte_set out;
         for (const config& c : configs_of(s))
             if (const node& n = rules_->nodes[c.node]; n.kind == node_kind::bytes) out |= rules_->sets[n.value];
+        return out;
+    }
+
+    /// The text that comes next in any case, as far as the grammar leaves no choice; at most `most` bytes. It stops where the text
+    /// may end.
+    std::string forced_text(match_state s, std::size_t most) {
+        std::string out;
+        while (out.size() < most && !accepts(s) && !reads_tokens(s)) {
+            const byte_set open = next_bytes(s);
+            if (open.count() != 1) break;
+            std::size_t byte = 0;
+            while (!open[byte]) ++byte;
+            out += static_cast<char>(byte);
+            s = next(s, static_cast<std::uint8_t>(out.back()));
+        }
         return out;
     }
 

@@ -8,6 +8,7 @@
 #include <list>
 #include <memory>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -84,6 +85,9 @@ public:
         }
         return recent_.front().mask;
     }
+
+    /// As matcher::forced_text.
+    std::string forced_text(match_state s, std::size_t most) { return matcher_.forced_text(s, most); }
 
     /// Whether the matcher's tables are large enough to be worth a new start.
     bool wants_clearing() const noexcept { return matcher_.bytes() > most_bytes_; }

@@ -29,6 +29,7 @@ struct generate_options {
     std::stop_token cancel{};                                          ///< ends the running step within one layer, by errc::cancelled
     std::size_t top_logprobs = 0;                                      ///< how many alternatives to report with every token
     bool ignore_end = false;                                           ///< go on past end-of-text tokens
+    bool fast_forward = false;  ///< take text that a grammar leaves no choice about as the tokenizer divides it, several tokens a step
 };
 
 /// Why a generation ended.
@@ -58,7 +59,7 @@ struct scored_token {
 /// One generated token.
 struct generated_token {
     token_id token = 0;
-    float logprob = 0;
+    float logprob = 0;                ///< NaN for a token of a fast-forward: the model was not asked
     std::vector<scored_token> top{};  ///< the most probable tokens, best first, as many as the request's top_logprobs
 };
 
@@ -67,8 +68,9 @@ struct statistics {
     std::size_t prompt_tokens = 0;  ///< tokens of the prompt
     std::size_t reused_tokens = 0;  ///< of these, how many the cache held already
     std::size_t generated_tokens = 0;
-    double prompt_seconds = 0;  ///< reading the prompt's other tokens, first token included
-    double decode_seconds = 0;  ///< the tokens after the first
+    std::size_t forced_tokens = 0;  ///< of these, how many came by fast-forward
+    double prompt_seconds = 0;      ///< reading the prompt's other tokens, first token included
+    double decode_seconds = 0;      ///< the tokens after the first
 
     double prompt_rate() const noexcept { return rate(prompt_tokens - reused_tokens, prompt_seconds); }  ///< tokens a second
     double decode_rate() const noexcept { return rate(generated_tokens == 0 ? 0 : generated_tokens - 1, decode_seconds); }

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include <skald/pipeline/request.hpp>
 #include <skald/pipeline/stop_strings.hpp>
 #include <skald/sampling/logprobs.hpp>
+#include <skald/sampling/processor.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/stream_decoder.hpp>
 
@@ -65,6 +67,7 @@ public:
         decoder_ = {};
         text_.clear();
         tokens_.clear();
+        forced_.clear();
         stats_ = {.prompt_tokens = prompt_.size()};
         finish_ = finish_reason::none;
         in_chat_ = false;
@@ -98,25 +101,18 @@ public:
         if (finish_ != finish_reason::none) return false;
         const auto begin = std::chrono::steady_clock::now();
         tokens_.reserve(tokens_.size() + 1);
-        if (tokens_.empty())
-            read_prompt();
-        else
-            append(std::array{tokens_.back().token}, true);
-
-        const auto logits = std::span<const float>(logits_.span());
-        std::vector<scored_token> top;
-        for (const auto& [token, logprob] : sampling::top_logprobs(logits, request_.top_logprobs)) top.push_back({token, logprob});
-        const auto [token, logprob] = sampler_.choose(logits, cached_, request_.seed, tokens_.size());
+        generated_token next = forced_.empty() ? choose() : take_forced();
+        const token_id token = next.token;
         std::string shown;
         const bool at_end = !request_.ignore_end && model_.is_end(token);
         if (model_.has_tokenizer() && !at_end) stops_.push(decoder_.push(model_.piece(token)), shown);
-        tokens_.push_back({token, logprob, std::move(top)});
+        tokens_.push_back(std::move(next));
 
         if (at_end)
             finish_ = finish_reason::end_token;
         else if (stops_.stopped())
             finish_ = finish_reason::stop_string;
-        else if (tokens_.size() >= request_.max_tokens || cached_.size() + 1 > limit_)
+        else if (tokens_.size() >= request_.max_tokens || prompt_.size() + tokens_.size() > limit_)
             finish_ = finish_reason::length;
         if (finish_ != finish_reason::none) {
             if (finish_ != finish_reason::length) stops_.push(decoder_.flush(), shown);  // else the code point was only cut off
@@ -158,11 +154,51 @@ private:
         cache_.truncate(sequence_, static_cast<position>(kept));
         cached_.resize(kept);
         stats_.reused_tokens = kept;
-        for (std::size_t at = kept; at < prompt_.size();) {
-            const std::size_t rows = std::min(limits_.rows, prompt_.size() - at);
-            append(std::span(prompt_).subspan(at, rows), at + rows == prompt_.size());
-            at += rows;
+        read(std::span(prompt_).subspan(kept));
+    }
+
+    /// Reads tokens in chunks, up to the last one's logits.
+    void read(std::span<const token_id> tokens) {
+        while (!tokens.empty()) {
+            const std::size_t rows = std::min(limits_.rows, tokens.size());
+            append(tokens.first(rows), rows == tokens.size());
+            tokens = tokens.subspan(rows);
         }
+    }
+
+    /// Asks the model for the next token.
+    generated_token choose() {
+        if (tokens_.empty()) {
+            read_prompt();
+        } else {
+            std::vector<token_id> unread;
+            for (std::size_t i = cached_.size() - prompt_.size(); i < tokens_.size(); ++i) unread.push_back(tokens_[i].token);
+            read(unread);
+        }
+        const auto logits = std::span<const float>(logits_.span());
+        std::vector<scored_token> top;
+        for (const auto& [token, logprob] : sampling::top_logprobs(logits, request_.top_logprobs)) top.push_back({token, logprob});
+        const auto [token, logprob] = sampler_.choose(logits, cached_, request_.seed, tokens_.size());
+        if (request_.fast_forward) look_ahead(token);
+        return {token, logprob, std::move(top)};
+    }
+
+    /// Asks the sampler which tokens follow the one just chosen in any case.
+    void look_ahead(token_id token) {
+        const auto encode = [this](std::string_view text) { return model_.tokenizer().encode(text); };
+        if constexpr (requires(const sampling::context& x) { sampler_.forced(x, encode); }) {
+            if (!model_.has_tokenizer()) return;
+            std::vector<token_id> history = cached_;
+            history.push_back(token);
+            forced_ = sampler_.forced(sampling::context{history, tokens_.size() + 1, request_.seed}, encode);
+        }
+    }
+
+    generated_token take_forced() {
+        const token_id token = forced_.front();
+        forced_.erase(forced_.begin());
+        ++stats_.forced_tokens;
+        return {token, std::numeric_limits<float>::quiet_NaN(), {}};
     }
 
     /// Runs tokens through the model and commits them.
@@ -197,6 +233,7 @@ private:
     text::stream_decoder decoder_;
     std::string text_;
     std::vector<generated_token> tokens_;
+    std::vector<token_id> forced_;  // that follow tokens_ in any case
     statistics stats_;
     finish_reason finish_ = finish_reason::none;
     bool in_chat_ = false;

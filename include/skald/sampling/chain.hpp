@@ -11,6 +11,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
@@ -90,6 +91,18 @@ public:
             if (!selected) token = sample{}(candidates_, x);
             return detail::make_choice(logits, max, token);
         }
+    }
+
+    /// Tokens that come next in any case, by the first part that knows some: see grammar_constraint::forced.
+    template <class Encode>
+    std::vector<token_id> forced(const context& x, Encode encode) {
+        std::vector<token_id> out;
+        const auto ask = [&]<class Part>(Part& part) {
+            if constexpr (requires { part.forced(x, encode); })
+                if (out.empty()) out = part.forced(x, encode);
+        };
+        std::apply([&](Parts&... parts) { (ask(parts), ...); }, parts_);
+        return out;
     }
 
 private:

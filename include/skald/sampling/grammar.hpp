@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,6 +55,27 @@ public:
         if (c.empty())
             fail(errc::invalid_argument, "grammar", "none of the candidates goes on with it; put the grammar in front of the chain",
                  mask.count == 0 ? ", and use a vocabulary that can write its texts" : "");
+    }
+
+    /// Tokens for the text that comes next in any case (the name of a member, say), as `encode(text)` divides it. The last one is
+    /// left out where more text may follow, because it could become part of a longer token. Empty where there is a choice.
+    template <class Encode>
+    std::vector<token_id> forced(const context& x, Encode encode) {
+        constexpr std::size_t longest = 1024;
+        grammar::match_state state = read(x);
+        if (state == ended) return {};
+        const std::string text = matcher_.forced_text(state, longest);
+        if (text.empty()) return {};
+        std::vector<token_id> tokens = encode(std::string_view(text));
+        std::string spelled;
+        for (const token_id t : tokens) {
+            if (t < 0 || static_cast<std::size_t>(t) >= matcher_.trie().vocabulary()) return {};
+            spelled += matcher_.trie().piece(t);
+            state = matcher_.next(state, t);
+        }
+        if (spelled != text || state == grammar::matcher::dead) return {};  // the tokenizer adds a blank, or lacks bytes
+        if (matcher_.reader().goes_on(state)) tokens.pop_back();
+        return tokens;
     }
 
 private:
