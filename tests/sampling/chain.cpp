@@ -72,6 +72,12 @@ TEST_CASE("a dynamic chain chooses what the same chain of fixed parts chooses", 
         REQUIRE(a.token == b.token);
         REQUIRE(a.logprob == b.logprob);
     }
+    candidates a = all_of(logits), b = all_of(logits);
+    fixed.process(a, {history});
+    made.process(b, {history});
+    REQUIRE(tokens_of(a) == tokens_of(b));
+    REQUIRE(logits_of(a) == logits_of(b));
+    REQUIRE(a.size() < 51);
     REQUIRE(made.select(greedy{}).choose(logits, history, 6, 0).token ==
             chain{repetition_penalty{1.2f, 3}, greedy{}}.choose(logits, history, 0, 0).token);
 }

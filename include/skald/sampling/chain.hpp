@@ -76,19 +76,12 @@ public:
         } else {
             const context x{history, step, seed};
             candidates_.assign(logits);
+            process(candidates_, x);
             token_id token = -1;
-            bool selected = false;
-            const auto run = [&]<class Part>(Part& part) {
-                if constexpr (selector<Part>) {
-                    token = call_part(part, candidates_, x);
-                    selected = true;
-                } else {
-                    call_part(part, candidates_, x);
-                    detail::require_some(candidates_);
-                }
-            };
-            std::apply([&](Parts&... parts) { (run(parts), ...); }, parts_);
-            if (!selected) token = sample{}(candidates_, x);
+            if constexpr (has_selector)
+                token = call_part(std::get<sizeof...(Parts) - 1>(parts_), candidates_, x);
+            else
+                token = sample{}(candidates_, x);
             return detail::make_choice(logits, max, token);
         }
     }
@@ -103,9 +96,21 @@ public:
         };
         std::apply([&](Parts&... parts) { (ask(parts), ...); }, parts_);
         return out;
+
+    /// Runs the processors alone, for searches that want more than one token of a step. Throws as choose().
+    void process(candidates& c, const context& x) {
+        const auto run = [&]<class Part>(Part& part) {
+            if constexpr (processor<Part>) {
+                call_part(part, c, x);
+                detail::require_some(c);
+            }
+        };
+        std::apply([&](Parts&... parts) { (run(parts), ...); }, parts_);
     }
 
 private:
+    static constexpr bool has_selector = (selector<Parts> || ... || false);
+
     std::tuple<Parts...> parts_;
     candidates candidates_;
 };

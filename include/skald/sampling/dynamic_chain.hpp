@@ -42,11 +42,16 @@ public:
         const float max = detail::highest(logits);
         const context x{history, step, seed};
         candidates_.assign(logits);
-        for (const process_function& process : processors_) {
-            process(candidates_, x);
-            detail::require_some(candidates_);
-        }
+        process(candidates_, x);
         return detail::make_choice(logits, max, selector_(candidates_, x));
+    }
+
+    /// As chain::process().
+    void process(candidates& c, const context& x) const {
+        for (const process_function& part : processors_) {
+            part(c, x);
+            detail::require_some(c);
+        }
     }
 
 private:
