@@ -122,6 +122,7 @@ int run_command_line(int argc, char** argv) {
     CLI::Option* file = sub->add_option("-f,--file", run_options.prompt_file, "reads the message from a file")->type_name("FILE");
     text->excludes(file);
     sub->add_flag("--raw", run_options.raw, "continue the text as it is, without the model's chat format");
+    add_search(sub, run_options.search);
     sub->add_flag("--ignore-end", run_options.ignore_end, "go on past the model's end of text");
 
     add_generation(command("chat", "Talks with you: one message a line; /reset forgets, /exit ends", chat_options, chat), chat_options);

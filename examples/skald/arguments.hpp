@@ -18,8 +18,9 @@ CLI::Validator real(double least, double most);
 /// A whole number within a range.
 CLI::Validator whole(std::int64_t least, std::int64_t most = most_tokens);
 
-/// The options of sampling_options.
+/// The options of sampling_options, and of search_options.
 void add_sampling(CLI::App* app, sampling_options& options);
+void add_search(CLI::App* app, search_options& options);
 
 /// --grammar and --json-schema.
 void add_grammar(CLI::App* app, sampling_options& options);

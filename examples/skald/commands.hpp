@@ -10,6 +10,7 @@
 
 #include <skald/backend/ops.hpp>
 #include <skald/kv/spec.hpp>
+#include <skald/pipeline/beam_frontier.hpp>
 #include <skald/pipeline/pooling.hpp>
 #include <skald/sampling/logit_bias.hpp>
 
@@ -46,11 +47,19 @@ struct sampling_options {
     std::vector<std::string> given{};  // names of the options that the user gave, of those that a model may have defaults for
 };
 
+struct search_options {     // beam search
+    std::size_t beams = 0;  // 0: none
+    std::size_t shown = 1;
+    float length_penalty = 1;
+    skald::early_stopping early_stopping = skald::early_stopping::off;
+};
+
 struct generate_command {  // run, chat
     model_options model;
     skald::kv::spec kv = default_kv;
     std::size_t context = 0;  // 0: the model's, at most 4096
     sampling_options sampling;
+    search_options search;
     std::string prompt, prompt_file, system;
     std::vector<std::string> stop;
     std::size_t max_tokens = std::numeric_limits<std::size_t>::max();

@@ -26,6 +26,18 @@ cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::si
     return {spec, {.tokens = tokens, .sequences = sequences}};
 }
 
+/// Room for a context and, where beams share its blocks, what each of them has of its own.
+cache_policy beams_policy(const generate_command& c, std::size_t context) {
+    cache_policy out = policy_for(c.kv, context, 1);
+    out.room.sequences = c.search.beams;
+    out.room.context = context;
+    if (c.kv.storage == skald::kv::storage_kind::paged) {
+        const auto own = skald::checked_size(std::min(c.max_tokens, context), "kv cache") + 2 * c.kv.block;
+        out.room.tokens = (own * c.search.beams + out.room.tokens).size();
+    }
+    return out;
+}
+
 class model_stepper final : public stepper {
 public:
     model_stepper(const model& m, const skald::kv::spec& spec, const room& r)
@@ -103,6 +115,19 @@ public:
     std::unique_ptr<writer> make_writer(const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
                                         const std::string& system) override {
         return std::make_unique<pipeline_writer>(model_, spec, context, sampling, system);
+    }
+    search_function make_searcher(const generate_command& c, std::size_t context) override {
+        using search = skald::beam_search<backend, cache_policy, skald::sampling::dynamic_chain>;
+        const skald::text::tokenizer* const tokenizer = model_.has_tokenizer() ? &model_.tokenizer() : nullptr;
+        const auto made = std::make_shared<search>(model_, beams_policy(c, context), make_processors(c.sampling, tokenizer),
+                                                   skald::beam_search_options{.beams = c.search.beams});
+        return [made, system = c.system](std::string_view prompt, bool as_chat, const skald::beam_options& o) {
+            if (!as_chat) return made->run(prompt, o);
+            std::vector<skald::text::message> messages;
+            if (!system.empty()) messages.push_back({"system", system});
+            messages.push_back({"user", std::string(prompt)});
+            return made->chat(messages, o);
+        };
     }
     embed_function make_embedder(const skald::kv::spec& spec, std::size_t context) override {
         const auto made = std::make_shared<skald::embedder<backend, cache_policy>>(model_, policy_for(spec, context, 1));

@@ -16,6 +16,7 @@
 #include <skald/kv/cache.hpp>
 #include <skald/model/config.hpp>
 #include <skald/model/load.hpp>
+#include <skald/pipeline/beam_frontier.hpp>
 #include <skald/pipeline/embedder.hpp>
 #include <skald/pipeline/request.hpp>
 #include <skald/pipeline/scorer.hpp>
@@ -77,6 +78,9 @@ using embed_function = std::function<std::vector<float>(std::string_view text, c
 using score_function =
     std::function<skald::continuation_score(std::string_view prompt, std::string_view continuation, const std::stop_token&)>;
 
+/// The best answers to a message or continuations of a text, best first. Copies share one cache.
+using search_function = std::function<std::vector<skald::beam>(std::string_view prompt, bool as_chat, const skald::beam_options&)>;
+
 /// A model with its threads. Everything made from it must be gone before it.
 class engine {
 public:
@@ -91,6 +95,7 @@ public:
     virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
     virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, const sampling_options&,
                                                 const std::string& system) = 0;
+    virtual search_function make_searcher(const generate_command&, std::size_t context) = 0;
     virtual embed_function make_embedder(const skald::kv::spec&, std::size_t context) = 0;
     virtual score_function make_scorer(const skald::kv::spec&, std::size_t context) = 0;
 };

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <skald/core/error.hpp>
 
@@ -16,14 +17,17 @@ namespace cli {
 
 namespace {
 
+std::size_t context_of(const generate_command& c, const engine& model) {
+    return c.context != 0 ? c.context : std::min<std::size_t>(model.config().context, 4096);
+}
+
 /// A loaded model and a writer on it.
 struct scribe {
     explicit scribe(const generate_command& c) {
         const interruptible work;
         model = load_engine(c.model, work.token());
         if (!c.raw) model->tokenizer();  // says why there is none before memory is taken
-        const std::size_t context = c.context != 0 ? c.context : std::min<std::size_t>(model->config().context, 4096);
-        text = model->make_writer(c.kv, context, c.sampling, c.system);
+        text = model->make_writer(c.kv, context_of(c, *model), c.sampling, c.system);
     }
 
     std::unique_ptr<engine> model;
@@ -61,11 +65,37 @@ std::string describe(const skald::statistics& s) {
     return out + "\n";
 }
 
+/// Prints the best answers; of several, each below a line with its score.
+void print(const std::vector<skald::beam>& beams) {
+    for (std::size_t i = 0; i < beams.size(); ++i) {
+        if (beams.size() > 1) write(skald::concat("# ", i + 1, " score ", fixed(static_cast<double>(beams[i].score), 4), "\n"));
+        write(beams[i].text);
+        if (!beams[i].text.ends_with('\n')) write("\n");
+    }
+}
+
+void search(const generate_command& c, const std::string& prompt) {
+    if (!c.stop.empty())
+        skald::fail(skald::errc::unsupported, "--stop", "does not go with --beams; a beam ends with the model's end tokens");
+    const interruptible work;
+    const auto model = load_engine(c.model, work.token());
+    const std::size_t context = context_of(c, *model);
+    const search_function best = model->make_searcher(c, context);
+    print(best(prompt, !c.raw,
+               {.max_tokens = std::min(c.max_tokens, context),
+                .returned = std::min(c.search.shown, c.search.beams),
+                .length_penalty = c.search.length_penalty,
+                .early_stopping = c.search.early_stopping,
+                .ignore_end = c.ignore_end,
+                .cancel = work.token()}));
+}
+
 }  // namespace
 
 void run(const generate_command& c) {
     std::string prompt = !c.prompt_file.empty() ? read_all(c.prompt_file) : c.prompt == "-" ? read_all("-") : c.prompt;
     if (!c.raw && prompt.ends_with('\n')) prompt.pop_back();  // of a file's or echo's last line
+    if (c.search.beams > 0) return search(c, prompt);
     const scribe s(c);
     const interruptible work;
     const writer::result result = show(*s.text, prompt, !c.raw, request(c, work));

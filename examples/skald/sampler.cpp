@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -162,7 +163,26 @@ sampling_options with_defaults(sampling_options o, const skald::generation_defau
     return o;
 }
 
-sampling::dynamic_chain make_sampler(const sampling_options& o, const skald::text::tokenizer* tokenizer) {
+void add_search(CLI::App* app, search_options& s) {
+    using skald::early_stopping;
+    app->option_defaults()->group("Beam search");
+    app->add_option("--beams", s.beams,
+                    "search for the most probable answer with this many beams; of the options above, penalties and bans count")
+        ->check(whole(1, 1024));
+    app->add_option("--beams-shown", s.shown, "how many of the best answers to show")->check(whole(1, 1024))->capture_default_str();
+    app->add_option("--length-penalty", s.length_penalty, "scores are divided by the number of tokens to this power")
+        ->check(real(-100, 100))
+        ->capture_default_str();
+    app->add_option("--early-stopping", s.early_stopping,
+                    "end with as many answers as beams: on at once; off when better ones are unlikely; never before they are impossible")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, early_stopping>{
+            {"on", early_stopping::on}, {"off", early_stopping::off}, {"never", early_stopping::never}}))
+        ->type_name("on|off|never")
+        ->default_str("off");
+    app->option_defaults()->group("Options");
+}
+
+sampling::dynamic_chain make_processors(const sampling_options& o, const skald::text::tokenizer* tokenizer) {
     sampling::dynamic_chain chain;
     if (!o.grammar.empty() || !o.json_schema.empty()) chain.add(read_grammar(o, tokenizer));
     if (!o.logit_bias.empty()) chain.add(sampling::logit_bias(o.logit_bias));
@@ -179,6 +199,11 @@ sampling::dynamic_chain make_sampler(const sampling_options& o, const skald::tex
     }
     if (o.no_repeat_ngram > 0) chain.add(sampling::no_repeat_ngram{o.no_repeat_ngram});
     if (!o.bad_words.empty() && tokenizer != nullptr) chain.add(sampling::bad_words(*tokenizer, o.bad_words));
+    return chain;
+}
+
+sampling::dynamic_chain make_sampler(const sampling_options& o, const skald::text::tokenizer* tokenizer) {
+    sampling::dynamic_chain chain = make_processors(o, tokenizer);
     const auto add_temperature = [&] {
         if (o.temperature != 1 || o.dynatemp_range > 0)
             chain.add(sampling::dynamic_temperature{o.temperature, o.dynatemp_range, o.dynatemp_exponent});

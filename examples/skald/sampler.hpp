@@ -13,7 +13,11 @@ namespace cli {
 /// The options with the model's own defaults where the user gave none.
 sampling_options with_defaults(sampling_options, const skald::generation_defaults&);
 
-/// The order is in include/skald/sampling/README.md. `tokenizer` is null where the model has none: texts to avoid need one.
+/// Biases, penalties and bans: what shapes the choice of tokens however they are chosen.
+skald::sampling::dynamic_chain make_processors(const sampling_options&, const skald::text::tokenizer* tokenizer);
+
+/// The same, then what samples. The order is in include/skald/sampling/README.md. `tokenizer` is null where the model has none: texts to
+/// avoid need one.
 skald::sampling::dynamic_chain make_sampler(const sampling_options&, const skald::text::tokenizer* tokenizer);
 
 /// The constraint that --grammar or --json-schema asks for; one of them is given.

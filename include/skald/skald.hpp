@@ -20,6 +20,7 @@
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>
+#include <skald/pipeline/beam_search.hpp>
 #include <skald/pipeline/embedder.hpp>
 #include <skald/pipeline/pipeline.hpp>
 #include <skald/pipeline/scorer.hpp>

@@ -89,6 +89,7 @@ struct any {
     struct capacity {
         std::size_t tokens = 2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged
         std::size_t sequences = 1;
+        std::size_t context = 0;  ///< as .context of paged; contiguous sequences have .tokens
     };
 
     using cache = any_cache<Backend>;
@@ -122,7 +123,7 @@ private:
     template <class Codec, class F>
     auto with_codec(F& f) const {
         if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
-        return f(paged<Codec>{{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block}});
+        return f(paged<Codec>{{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context}});
     }
 };
 

@@ -21,6 +21,7 @@ struct paged_options {
     std::size_t tokens = 2048;  ///< room of the pool, shared by all sequences; rounded up to whole blocks
     std::size_t sequences = 1;  ///< how many can be open at once
     std::size_t block = 16;     ///< tokens a block, any positive number
+    std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as the pool has room for
 };
 
 /// One run over all positions of paged storage at one layer.
@@ -72,7 +73,7 @@ public:
 
     paged_cache(const cache_shape& shape, const paged_options& options, std::pmr::memory_resource* memory)
         : shape_(shape),
-          tokens_(options.tokens),
+          context_(options.context == 0 ? options.tokens : std::min(options.context, options.tokens)),
           block_(checked_block(options)),
           blocks_(ceil_div(options.tokens, options.block)),
           table_(options.sequences, memory),
@@ -94,7 +95,7 @@ public:
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
-    std::size_t context() const noexcept { return tokens_; }
+    std::size_t context() const noexcept { return context_; }
     std::size_t bytes() const noexcept {
         return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + references_.bytes() + free_.bytes() +
                data_.bytes();
@@ -215,7 +216,7 @@ private:
     void release(sequence_id s, position to) { release(s, to, table_.at(s).length); }
 
     cache_shape shape_;
-    std::size_t tokens_;
+    std::size_t context_;
     std::size_t block_, blocks_, free_count_ = 0;
     detail::sequence_table table_;
     buffer<typename run::slot> slots_;
@@ -233,7 +234,10 @@ struct paged {
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
     std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
-    std::size_t max_length() const noexcept { return ceil_div(options.tokens, std::max<std::size_t>(options.block, 1)) * options.block; }
+    std::size_t max_length() const noexcept {
+        const std::size_t pool = ceil_div(options.tokens, std::max<std::size_t>(options.block, 1)) * options.block;
+        return options.context == 0 ? pool : std::min(options.context, pool);
+    }
     std::string name() const { return concat("paged/", options.block, ":", Codec::name); }
 };
 

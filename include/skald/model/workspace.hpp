@@ -20,8 +20,8 @@ struct step_limits {
     std::size_t rows = 512;  ///< tokens
     std::size_t wanted = 1;  ///< rows with logits
 
-    /// No more rows than a cache of `tokens` could ever take in one step.
-    step_limits fit(std::size_t tokens) const noexcept { return {std::max<std::size_t>(1, std::min(rows, tokens)), wanted}; }
+    /// No more rows than a sequence of `tokens` could ever take in one step, but those with logits.
+    step_limits fit(std::size_t tokens) const noexcept { return {std::max({std::size_t{1}, wanted, std::min(rows, tokens)}), wanted}; }
 };
 
 /// Cosines and sines of a step. // (rows, dims / 2)

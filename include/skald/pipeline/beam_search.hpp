@@ -22,6 +22,8 @@
 #include <skald/pipeline/request.hpp>
 #include <skald/sampling/chain.hpp>
 #include <skald/sampling/detail/log_sum_exp.hpp>
+#include <skald/text/chat_format.hpp>
+#include <skald/text/tokenizer.hpp>
 
 namespace skald {
 
@@ -33,15 +35,15 @@ struct beam_search_options {
 };
 
 /// Searches on one model, one request at a time. `Policy` needs as many .sequences as there are beams; a paged one, room for the prompt,
-/// and for each beam its own tokens and a block. `Processors` is a sampling::chain or dynamic_chain, whose processors see
-/// log-probabilities and whose selector is not asked.
+/// and for each beam its own tokens and two blocks (its own .context is what a beam reaches). `Processors` is a sampling::chain or
+/// dynamic_chain, whose processors see log-probabilities and whose selector is not asked.
 ///
 /// Each call starts from the cache's longest prefix in common with the new prompt.
 template <class Backend, kv::policy Policy = kv::paged<>, class Processors = sampling::chain<>>
 class beam_search {
 public:
-    /// Allocates cache and workspace from the model's memory resource. Throws errc::invalid_argument for no beams or more than the cache
-    /// has tokens, errc::cache_full for more than it has sequences.
+    /// Allocates cache and workspace from the model's memory resource. Throws errc::invalid_argument for no beams,
+    /// errc::cache_full for more than the cache has sequences.
     explicit beam_search(model<Backend> m, const Policy& policy = {}, Processors processors = {}, beam_search_options options = {})
         : model_(std::move(m)),
           processors_(std::move(processors)),
@@ -51,9 +53,7 @@ public:
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
           logits_((checked_size(beams_, "beam search") * model_.config().vocabulary).size(), model_.backend().memory()) {
-        if (beams_ == 0 || beams_ > limits_.rows)
-            fail(errc::invalid_argument, "beam search", beams_, " beams; it takes at least one and no more than the cache has tokens, ",
-                 limit_);
+        if (beams_ == 0) fail(errc::invalid_argument, "beam search", "0 beams; it takes at least one");
         if (model_.architecture().learned_positions) limit_ = std::min(limit_, model_.config().context);
         sequences_.reserve(beams_);
         for (std::size_t i = 0; i < beams_; ++i) sequences_.push_back(cache_.open());
@@ -84,6 +84,11 @@ public:
             step(frontier.running(), options);
         }
         return results(frontier, options);
+    }
+
+    /// The best answers to a conversation, best first.
+    std::vector<beam> chat(std::span<const text::message> messages, const beam_options& options = {}) {
+        return run(text::encode_chat(model_.tokenizer(), model_.chat(), messages, true), options);
     }
 
     const model<Backend>& get_model() const noexcept { return model_; }

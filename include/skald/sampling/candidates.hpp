@@ -73,7 +73,22 @@ public:
     /// Brings the best `n` to the front, best first; the rest follows in no order. O(size + n log n). The first `done`
     /// are taken to be in place already.
     void sort_first(std::size_t n, std::size_t done = 0) {
-        if (!sorted_ && order_first(n, done, better)) sorted_ = done == 0;
+        n = std::min(n, size_);
+        if (sorted_ || done >= n) return;
+        candidate* const first = items_.data() + done;
+        candidate* const middle = items_.data() + n;
+        candidate* const last = items_.data() + size_;
+        if (std::is_sorted(first, last, better)) {
+            sorted_ = done == 0;
+            return;
+        }
+        if ((n - done) < size_ / 64) {  // a heap of so few beats a partition: nearly every candidate costs one comparison
+            std::partial_sort(first, middle, last, better);
+        } else {
+            if (middle != last) std::nth_element(first, middle, last, better);
+            std::sort(first, middle, better);
+        }
+        sorted_ = done == 0 && n == size_;
     }
 
     /// Keeps the first `n` as they stand.
@@ -87,17 +102,30 @@ public:
     }
 
     /// Keeps the fewest best candidates whose probabilities sum to `mass` or more, at least `least` of them; afterwards they are
-    /// sorted. Needs softmax(). Cost: what is kept is sorted, the rest is not.
+    /// sorted. Needs softmax(). O(size), and the kept ones are sorted.
     void keep_mass(double mass, std::size_t least) {
-        take_mass(mass, least, [this](std::size_t n, std::size_t done) { sort_first(n, done); });
+        constexpr std::size_t few = 128;  // hold the mass at most steps, and come cheaper than a border
+        sort_first(few);
+        const std::size_t known = sorted_ ? size_ : std::min(few, size_);
+        double sum = 0;
+        for (std::size_t i = 0; i < known; ++i) {
+            sum += items_[i].probability;
+            if (sum < mass || i + 1 < least) continue;
+            size_ = i + 1;
+            sorted_ = true;
+            return;
+        }
+        if (sorted_) return;
+        size_ = mass_border(known, sum, mass, least, better);
+        std::sort(items_.data() + known, items_.data() + size_, better);
         sorted_ = true;
     }
 
-    /// As above with the candidates taken in the order of `before`, a total order in which they stand afterwards.
+    /// The same with the candidates taken in the order of `before`, a total order; afterwards they stand in no order. O(size).
     template <class Before>
     void keep_mass(double mass, std::size_t least, Before before) {
         sorted_ = false;
-        take_mass(mass, least, [&](std::size_t n, std::size_t done) { order_first(n, done, before); });
+        size_ = mass_border(0, 0.0, mass, least, before);
     }
 
     /// Keeps those for which `keep(candidate)` is true, in their order; where they are fewer than `least` (or none), the best `least`.
@@ -212,37 +240,25 @@ private:
         return items_.data();
     }
 
-    /// Brings the first `n` in the order of `before` to the front. The first `done` are in place already. True when all are in order.
+    /// The fewest candidates, first in the order of `before`, whose probabilities sum to `mass`, at least `least`; brings them to the
+    /// front. The first `done` stand there already, are not enough, and sum to `sum`.
     template <class Before>
-    bool order_first(std::size_t n, std::size_t done, Before before) {
-        n = std::min(n, size_);
-        if (done >= n) return false;
-        candidate* const first = items_.data() + done;
-        candidate* const middle = items_.data() + n;
-        candidate* const last = items_.data() + size_;
-        if (std::is_sorted(first, last, before)) return true;
-        if ((n - done) < size_ / 64) {  // a heap of so few beats a partition: nearly every candidate costs one comparison
-            std::partial_sort(first, middle, last, before);
-        } else {
-            if (middle != last) std::nth_element(first, middle, last, before);
-            std::sort(first, middle, before);
-        }
-        return n == size_;
-    }
-
-    /// Keeps the first candidates up to a sum of probabilities; `order(n, done)` brings the first n in place.
-    template <class Order>
-    void take_mass(double mass, std::size_t least, Order order) {
-        double sum = 0;
-        for (std::size_t done = 0; done < size_;) {
-            const std::size_t next = std::min(size_, std::max<std::size_t>(128, 4 * done));
-            order(next, done);
-            for (; done < next; ++done) {
-                sum += items_[done].probability;
-                if (sum < mass || done + 1 < least) continue;
-                return keep_first(done + 1);
+    std::size_t mass_border(std::size_t done, double sum, double mass, std::size_t least, Before before) {
+        candidate* const items = items_.data();
+        std::size_t enough = size_;  // more than `done` and at most these are needed; halved at each turn
+        while (enough - done > 1) {
+            const std::size_t middle = done + (enough - done) / 2;
+            std::nth_element(items + done, items + middle, items + enough, before);
+            double part = 0;
+            for (std::size_t i = done; i < middle; ++i) part += items[i].probability;
+            if (sum + part >= mass && middle >= least) {
+                enough = middle;
+            } else {
+                sum += part;
+                done = middle;
             }
         }
+        return enough;
     }
 
     std::vector<candidate> items_;  // at least size_

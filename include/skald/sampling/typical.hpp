@@ -12,7 +12,7 @@
 namespace skald::sampling {
 
 /// Keeps the fewest candidates whose probabilities sum to `p` or more, at least `min_keep`, taking those first whose surprisal is
-/// nearest the entropy (of equally near ones the better). The most probable one may go. At 1 and above all stay. Cost: as top_p.
+/// nearest the entropy (of equally near ones the better). The most probable one may go. At 1 and above all stay. O(size).
 /// Throws errc::invalid_argument for NaN.
 struct typical {
     float p = 0.95f;
