@@ -3,10 +3,11 @@
 #include "sampler.hpp"
 
 #include <algorithm>
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -173,12 +174,17 @@ void add_search(CLI::App* app, search_options& s) {
     app->add_option("--length-penalty", s.length_penalty, "scores are divided by the number of tokens to this power")
         ->check(real(-100, 100))
         ->capture_default_str();
-    app->add_option("--early-stopping", s.early_stopping,
-                    "end with as many answers as beams: on at once; off when better ones are unlikely; never before they are impossible")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, early_stopping>{
-            {"on", early_stopping::on}, {"off", early_stopping::off}, {"never", early_stopping::never}}))
-        ->type_name("on|off|never")
-        ->default_str("off");
+    app->add_option_function<std::string>(
+           "--early-stopping",
+           [&s](const std::string& word) {
+               constexpr std::array<std::string_view, 3> words{"on", "off", "never"};
+               const auto found = std::find(words.begin(), words.end(), word);
+               if (found == words.end()) throw CLI::ValidationError("--early-stopping", "'" + word + "' is none of on, off, never");
+               s.early_stopping = std::array{early_stopping::on, early_stopping::off,
+                                             early_stopping::never}[static_cast<std::size_t>(found - words.begin())];
+           },
+           "with as many answers as beams, end: on: at once; off: when better ones are unlikely (default); never: when they are impossible")
+        ->type_name("on|off|never");
     app->option_defaults()->group("Options");
 }
 

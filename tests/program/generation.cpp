@@ -139,3 +139,21 @@ TEST_CASE("sampling options change the text, or say which value they can not tak
     CHECK(refusal("--typical", "nan").find("--typical: 'nan' is no number from 0 to 1") != std::string::npos);
     CHECK(refusal("--logit-bias", "5*2").find("--logit-bias: '5*2' is no token id followed by +NUMBER or -NUMBER") != std::string::npos);
 }
+
+TEST_CASE("run searches with beams and shows the best answers with their scores") {
+    const temporary_folder folder;
+    const auto search = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", model, "-p", "about", "-n", "12", "--ignore-end", "--compute", "exact"});
+        return skald_program(folder, more);
+    };
+    const outcome three = search({"--beams", "3", "--beams-shown", "3"});
+    CHECK(three.status == 0);
+    CHECK(three.out.starts_with("# 1 score -"));
+    CHECK(three.out.find("\n# 3 score -") != std::string::npos);
+    CHECK(io::detail::is_utf8(three.out));
+    CHECK(search({"--beams", "1"}).out == search({"--temp", "0", "-q"}).out);
+    CHECK(search({"--beams", "3", "--kv", "contiguous:f16"}).out == search({"--beams", "3", "--kv", "paged/1:f16"}).out);
+    CHECK(search({"--beams", "3", "--length-penalty", "2", "--early-stopping", "never", "--no-repeat-ngram-size", "2"}).status == 0);
+    CHECK(search({"--beams", "2", "--early-stopping", "maybe"}).err.find("'maybe' is none of on, off, never") != std::string::npos);
+    CHECK(search({"--beams", "2", "--stop", "x"}).err.find("--stop: does not go with --beams") != std::string::npos);
+}

@@ -40,7 +40,7 @@ struct beam_options {
 
 /// A result.
 struct beam {
-    std::string text{};                  ///< without the end token; empty without a tokenizer
+    std::string text{};                  ///< whole UTF-8, without the end token; empty without a tokenizer
     std::vector<scored_token> tokens{};  ///< the end token included, each with its log-probability under the model
     float score = 0;                     ///< what the search maximized: of processed log-probabilities
     finish_reason finish = finish_reason::none;

@@ -23,6 +23,7 @@
 #include <skald/sampling/chain.hpp>
 #include <skald/sampling/detail/log_sum_exp.hpp>
 #include <skald/text/chat_format.hpp>
+#include <skald/text/stream_decoder.hpp>
 #include <skald/text/tokenizer.hpp>
 
 namespace skald {
@@ -203,8 +204,12 @@ private:
         std::vector<beam> out;
         for (const detail::beam_frontier::state& s : frontier.complete().first(std::min(o.returned, frontier.complete().size()))) {
             beam b{.tokens = s.tokens, .score = s.score, .finish = s.ended ? finish_reason::end_token : finish_reason::length};
-            if (model_.has_tokenizer())
-                for (std::size_t i = 0; i + s.ended < s.tokens.size(); ++i) b.text += model_.tokenizer().piece(s.tokens[i].token);
+            if (model_.has_tokenizer()) {
+                text::stream_decoder decoder;
+                for (std::size_t i = 0; i + s.ended < s.tokens.size(); ++i)
+                    b.text += decoder.push(model_.tokenizer().piece(s.tokens[i].token));
+                if (s.ended) b.text += decoder.flush();  // else the code point was only cut off
+            }
             out.push_back(std::move(b));
         }
         return out;

@@ -4,6 +4,7 @@
 // typical sampling" (2022).
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 #include <skald/core/error.hpp>
 #include <skald/sampling/detail/surprisal.hpp>
@@ -23,8 +24,22 @@ struct typical {
         if (p >= 1) return;
         const detail::surprisal surprisal(c);
         const double entropy = surprisal.entropy(c);
+        const auto distance = [&](const candidate& k) { return std::abs(surprisal(k) - entropy); };
+        // A few passes find a distance that holds the mass; only what is within needs an order.
+        for (double radius = 0.5; radius <= 8; radius *= 2) {
+            double mass = 0;
+            std::size_t within = 0;
+            for (const candidate& k : std::as_const(c)) {
+                if (!(distance(k) <= radius)) continue;
+                mass += k.probability;
+                ++within;
+            }
+            if (mass < p || within < min_keep) continue;
+            c.keep_if([&](const candidate& k) { return distance(k) <= radius; });
+            break;
+        }
         c.keep_mass(p, min_keep, [&](const candidate& a, const candidate& b) {
-            const double far_a = std::abs(surprisal(a) - entropy), far_b = std::abs(surprisal(b) - entropy);
+            const double far_a = distance(a), far_b = distance(b);
             return far_a != far_b ? far_a < far_b : better(a, b);
         });
     }
