@@ -131,7 +131,8 @@ TEST_CASE("one beam is greedy decoding, and a text comes with its tokens", "[pip
     CHECK(ended[0].tokens.back().token == third);
     shown.resize(ended[0].tokens.size() - 1);
     text::stream_decoder decoder;
-    CHECK(ended[0].text == decoder.push(m.tokenizer().decode(shown)) + decoder.flush());
+    std::string text(decoder.push(m.tokenizer().decode(shown)));
+    CHECK(ended[0].text == text.append(decoder.flush()));
 }
 
 TEST_CASE("a search that was cancelled or ran out of room can be used again", "[pipeline]") {
