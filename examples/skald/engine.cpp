@@ -119,7 +119,8 @@ public:
     search_function make_searcher(const generate_command& c, std::size_t context) override {
         using search = skald::beam_search<backend, cache_policy, skald::sampling::dynamic_chain>;
         const skald::text::tokenizer* const tokenizer = model_.has_tokenizer() ? &model_.tokenizer() : nullptr;
-        const auto made = std::make_shared<search>(model_, beams_policy(c, context), make_processors(c.sampling, tokenizer),
+        const auto made = std::make_shared<search>(model_, beams_policy(c, context),
+                                                   make_processors(with_defaults(c.sampling, model_.defaults()), tokenizer),
                                                    skald::beam_search_options{.beams = c.search.beams});
         return [made, system = c.system](std::string_view prompt, bool as_chat, const skald::beam_options& o) {
             if (!as_chat) return made->run(prompt, o);

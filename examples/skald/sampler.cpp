@@ -3,7 +3,6 @@
 #include "sampler.hpp"
 
 #include <algorithm>
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
