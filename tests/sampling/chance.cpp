@@ -137,8 +137,8 @@ TEST_CASE("mirostat's tokens are a function of the request, also after a broken 
         run(used, logits, 7, 20);
         REQUIRE(used.choose(logits, {}, 7, 19).token == expected[19]);
         REQUIRE(used.choose(logits, {}, 7, 20).token == expected[20]);
-        REQUIRE(error_of([&] { used.choose(logits, {}, 7, 30); }) ==
-                "invalid_argument mirostat: step 30 after step 20; give every request a sampler of its own");
+        REQUIRE(error_of([&] { used.choose(logits, {}, 7, 10); }) ==
+                "invalid_argument mirostat: step 10 after step 20; give every request a sampler of its own");
         REQUIRE(used.choose(logits, {}, 7, 0).token == expected[0]);
     };
     check(mirostat{3.0f});

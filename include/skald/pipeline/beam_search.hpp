@@ -88,8 +88,8 @@ public:
     }
 
     /// The best answers to a conversation, best first.
-    std::vector<beam> chat(std::span<const text::message> messages, const beam_options& options = {}) {
-        return run(text::encode_chat(model_.tokenizer(), model_.chat(), messages, true), options);
+    std::vector<beam> chat(std::span<const text::message> messages, const beam_options& options = {}, const text::chat_options& chat = {}) {
+        return run(text::encode_chat(model_.tokenizer(), model_.chat(), messages, chat), options);
     }
 
     const model<Backend>& get_model() const noexcept { return model_; }

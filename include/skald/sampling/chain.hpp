@@ -96,6 +96,7 @@ public:
         };
         std::apply([&](Parts&... parts) { (ask(parts), ...); }, parts_);
         return out;
+    }
 
     /// Runs the processors alone, for searches that want more than one token of a step. Throws as choose().
     void process(candidates& c, const context& x) {

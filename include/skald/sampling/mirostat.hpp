@@ -3,7 +3,7 @@
 // Mirostat: the truncation that keeps the text's surprise at a target. Basu, Ramachandran, Keskar, Varshney, "Mirostat: a neural text
 // decoding algorithm that directly controls perplexity" (2020). Both versions choose the token, so they stand last in a chain.
 //
-// The state (the surprise allowed, mu) belongs to one request: it begins anew at step 0 and follows the steps one by one, so the same
+// The state (the surprise allowed, mu) belongs to one request: it begins anew at step 0 and follows the steps upwards, so the same
 // seed and request give the same tokens. A chain with mirostat serves one request at a time.
 #include <algorithm>
 #include <cmath>
@@ -33,13 +33,13 @@ public:
         now_ = next_ = 2.0 * target;
     }
 
-    /// mu of a step, which is the first, the one after the last, or the last once more.
+    /// mu of a step, which is the first, one after the last (others may have needed no choice), or the last once more.
     double at(std::uint64_t step) {
         if (step == 0)
             now_ = 2.0 * target_;
-        else if (step == step_ + 1)
+        else if (step > step_)
             now_ = next_;
-        else if (step != step_)
+        else if (step < step_)
             fail(errc::invalid_argument, "mirostat", "step ", step, " after step ", step_, "; give every request a sampler of its own");
         step_ = step;
         return now_;
