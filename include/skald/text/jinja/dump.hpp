@@ -13,6 +13,7 @@
 
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/print.hpp>
+#include <skald/text/jinja/sequence_filters.hpp>
 #include <skald/text/jinja/value.hpp>
 
 namespace skald::text::jinja::detail {
@@ -85,8 +86,13 @@ private:
         if (d.entries.empty()) return mark("{}");
         std::vector<const std::pair<value, value>*> order;
         for (const auto& entry : d.entries) order.push_back(&entry);
-        if (options_.sort_keys)
-            std::stable_sort(order.begin(), order.end(), [&](const auto* a, const auto* b) { return less(rt_, a->first, b->first); });
+        if (options_.sort_keys) {
+            std::vector<keyed> keys;
+            for (std::size_t n = 0; n < d.entries.size(); ++n)
+                keys.emplace_back(std::vector{d.entries[n].first}, static_cast<std::int64_t>(n));
+            sort_keyed(rt_, keys, false, true);
+            for (std::size_t n = 0; n < keys.size(); ++n) order[n] = &d.entries[static_cast<std::size_t>(keys[n].second.integer())];
+        }
         mark("{");
         bool first = true;
         for (const auto* entry : order) {
