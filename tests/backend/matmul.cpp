@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Products against sums in double, over formats, shapes and what is done with the result.
 #include "backend/support.hpp"
+#include "support/covered.hpp"
 
 using namespace skald;
 using namespace skald::test;
@@ -48,11 +49,13 @@ void check_product(dtype type, std::size_t rows, std::size_t n, std::size_t k, c
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("products are sums in double, up to the rounding the policy allows", "[backend]", architectures) {
+TEMPLATE_LIST_TEST_CASE("products are sums in double, up to the rounding the policy allows", "[backend][support]", architectures) {
     for (const compute policy : {compute::exact, compute::native})
-        for (const dtype type : matrix_types)
+        for (const dtype type : matrix_types) {
             for (const std::size_t rows : {1, 2, 13})
                 for (const std::size_t n : {1, 15, 16, 17, 67}) check_product<TestType>(type, rows, n, whole_blocks(type, 96), policy);
+            covered("formats", to_string(type), "product", "against sums in double");
+        }
 }
 
 TEMPLATE_LIST_TEST_CASE("unquantized products take any number of columns", "[backend]", architectures) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backend/support.hpp"
+#include "support/covered.hpp"
 
 using namespace skald;
 using namespace skald::test;
@@ -53,7 +54,7 @@ struct plain_weights {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", "[backend]", architectures) {
+TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", "[backend][support]", architectures) {
     const std::size_t most = 80, n = 50;
     for (const compute policy : {compute::exact, compute::native})
         for (const dtype type : matrix_types) {
@@ -70,6 +71,7 @@ TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", 
                 CAPTURE(to_string(type), rows);
                 CHECK(same_bits(multiply(backend, w, x, rows), std::span(one_by_one).first(rows * n)));
             }
+            covered("formats", to_string(type), "bitwise", "whatever the rows beside, threads and registers");
         }
 }
 

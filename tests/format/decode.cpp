@@ -10,6 +10,7 @@
 #include <skald/io/gguf.hpp>
 
 #include "support/catch.hpp"
+#include "support/covered.hpp"
 
 using namespace skald;
 
@@ -83,7 +84,7 @@ TEST_CASE("plain formats decode at any alignment", "[format]") {
     }
 }
 
-TEST_CASE("all 256 codes of the 8-bit floats decode as their type does", "[format]") {
+TEST_CASE("all 256 codes of the 8-bit floats decode as their type does", "[format][support]") {
     std::vector<std::byte> codes(256);
     for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::byte>(i);
     const auto e4m3 = decode(dtype::f8_e4m3, codes, 256), e5m2 = decode(dtype::f8_e5m2, codes, 256);
@@ -91,10 +92,11 @@ TEST_CASE("all 256 codes of the 8-bit floats decode as their type does", "[forma
         CHECK(same(e4m3[i], to_float(fp8_e4m3{static_cast<std::uint8_t>(i)})));
         CHECK(same(e5m2[i], to_float(fp8_e5m2{static_cast<std::uint8_t>(i)})));
     }
+    for (const dtype type : {dtype::f8_e4m3, dtype::f8_e5m2}) test::covered("formats", to_string(type), "decoded", "every code");
 }
 
 // The file holds blocks of every format and what gguf's Python package makes of them (tests/scripts/make_formats.py).
-TEST_CASE("every format of GGUF decodes to gguf's values, bit for bit", "[format]") {
+TEST_CASE("every format of GGUF decodes to gguf's values, bit for bit", "[format][support]") {
     const auto file = io::gguf_file::open(std::string(SKALD_TEST_DATA) + "/formats.gguf");
     std::size_t formats = 0;
     for (const io::tensor_entry& t : file.tensors()) {
@@ -111,6 +113,7 @@ TEST_CASE("every format of GGUF decodes to gguf's values, bit for bit", "[format
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < want.size(); ++i) wrong += !same(plain[i], want[i]) || !same(wide[i], want[i]);
         CHECK(wrong == 0);
+        test::covered("formats", to_string(t.type), "decoded", "bit for bit as gguf");
     }
     CHECK(formats == 31);
 }

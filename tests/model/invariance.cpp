@@ -12,6 +12,7 @@
 #include <skald/model/load.hpp>
 
 #include "support/catch.hpp"
+#include "support/covered.hpp"
 #include "support/run_model.hpp"
 #include "support/tiny_model.hpp"
 
@@ -75,7 +76,7 @@ TEST_CASE("logits do not depend on threads", "[model][invariance]") {
     }
 }
 
-TEST_CASE("logits do not depend on chunks or storage", "[model][invariance]") {
+TEST_CASE("logits do not depend on chunks or storage", "[model][invariance][support]") {
     thread_pool pool(2);
     for (const variant& v : variants()) {
         CAPTURE(v.architecture, to_string(v.type), v.compute == compute::exact);
@@ -89,6 +90,8 @@ TEST_CASE("logits do not depend on chunks or storage", "[model][invariance]") {
             runner paged(m, kv::paged<kv::f32>{{.tokens = length, .block = 8}}, chunk);
             CHECK(same_bits(paged.run(paged.cache().open(), text, chunk), expected));
         }
+        covered("architectures", m.config().architecture, "bitwise the same however it is run",
+                concat(to_string(v.type), v.experts != 0 ? " with experts" : ""));
     }
 }
 

@@ -17,6 +17,7 @@
 
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
+#include "support/covered.hpp"
 #include "support/npy.hpp"
 #include "support/run_model.hpp"
 
@@ -51,6 +52,14 @@ double worst_difference(const std::filesystem::path& facts) {
     return worst / std::sqrt(square);
 }
 
+/// Tells that models of that architecture and the formats of their matrices were compared.
+void covered_model(const std::filesystem::path& path, std::string_view kind) {
+    const model<cpu<>> m = load_model<cpu<>>(path, {.compute = compute::exact});
+    for (const layer_weights<cpu<>>& layer : m.weights().layers())
+        for (const linear<cpu<>>* w : {&layer.query, &layer.key, &layer.value, &layer.attention_output})
+            covered("architectures", m.config().architecture, kind, to_string(w->weight.type()));
+}
+
 constexpr const char* models[] = {"tiny-gpt2",       "tiny-gpt2-bf16",    "tiny-llama",      "tiny-llama-f16",  "tiny-llama-mqa",
                                   "tiny-llama-bias", "tiny-llama-linear", "tiny-llama3",     "tiny-llama-long", "tiny-llama-quant",
                                   "tiny-mistral",    "tiny-mixtral",      "tiny-qwen2",      "tiny-qwen2-yarn", "tiny-qwen3",
@@ -69,15 +78,17 @@ std::vector<std::filesystem::path> hf_folders() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("exact logits agree with transformers to 1e-4 of their standard deviation", "[model]", reference::naive, cpu<>) {
+TEMPLATE_TEST_CASE("exact logits agree with transformers to 1e-4 of their standard deviation", "[model][support]", reference::naive,
+                   cpu<>) {
     for (const char* name : models) {
+        if (std::same_as<TestType, cpu<>>) covered_model(std::filesystem::path(SKALD_TEST_DATA) / (std::string(name) + ".gguf"), "GGUF");
         const double worst = worst_difference<TestType>(std::filesystem::path(SKALD_TEST_DATA) / (std::string(name) + ".json"));
         CAPTURE(name, worst);
         CHECK(worst < 1e-4);
     }
 }
 
-TEMPLATE_TEST_CASE("exact logits of Hugging Face folders agree with transformers to 1e-4 of their standard deviation", "[model]",
+TEMPLATE_TEST_CASE("exact logits of Hugging Face folders agree with transformers to 1e-4 of their standard deviation", "[model][support]",
                    reference::naive, cpu<>) {
     const std::vector<std::filesystem::path> folders = hf_folders();
     REQUIRE(folders.size() >= 10);
@@ -87,5 +98,6 @@ TEMPLATE_TEST_CASE("exact logits of Hugging Face folders agree with transformers
         CHECK_NOTHROW(worst = worst_difference<TestType>(folder / "expected.json"));
         CAPTURE(worst);
         CHECK(worst < 1e-4);
+        if (std::same_as<TestType, cpu<>>) covered_model(folder, "Hugging Face folder");
     }
 }
