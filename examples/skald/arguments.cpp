@@ -40,7 +40,9 @@ CLI::Validator whole(std::int64_t least, std::int64_t most) {
 
 namespace {
 
-void add_path(CLI::App* app, std::string& path) { app->add_option("MODEL", path, "a GGUF file")->required()->type_name("FILE"); }
+void add_path(CLI::App* app, std::string& path) {
+    app->add_option("MODEL", path, "a GGUF file or a Hugging Face folder")->required()->type_name("FILE");
+}
 
 void add_compute(CLI::App* app, model_options& model) {
     app->add_option_function<std::string>(
@@ -127,7 +129,7 @@ int run_command_line(int argc, char** argv) {
 
     add_generation(command("chat", "Talks with you: one message a line; /reset forgets, /exit ends", chat_options, chat), chat_options);
 
-    sub = command("inspect", "Shows what a GGUF file holds", inspect_options, inspect);
+    sub = command("inspect", "Shows what a model file or folder holds", inspect_options, inspect);
     add_path(sub, inspect_options.path);
     add_json(sub, inspect_options.json);
 

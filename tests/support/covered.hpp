@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// What a test has just shown to work, told to the file that the environment variable SKALD_SUPPORT names: the README's tables of what is supported
-// are made of these lines by tests/scripts/make_support_table.py. Without the variable nothing happens.
+// What a test has just shown to work, told to the file that the environment variable SKALD_SUPPORT names: the README's tables of what is
+// supported are made of these lines by tests/scripts/make_support_table.py. Without the variable nothing happens.
 #include <cstdlib>
 #include <fstream>
 #include <string_view>

@@ -12,6 +12,7 @@
 
 #include <skald/core/error.hpp>
 #include <skald/core/memory.hpp>
+#include <skald/core/once.hpp>
 #include <skald/io/gguf.hpp>
 #include <skald/io/hf_folder.hpp>
 #include <skald/kv/cache.hpp>
@@ -70,6 +71,31 @@ std::optional<text_side> load_text(const File& file, std::pmr::memory_resource* 
     }
 }
 
+/// What is known of an open file before its weights are read.
+struct model_head {
+    model_source source;
+    std::optional<text_side> text;
+    std::string no_text;
+    generation_defaults defaults;
+};
+
+template <class File>
+model_head read_head(const File& file, std::pmr::memory_resource* memory) {
+    model_head out{.source = read_source(file), .text = {}, .no_text = {}, .defaults = read_defaults(file)};
+    out.text = load_text(file, memory, out.no_text);
+    return out;
+}
+
+template <class File>
+File open_model(const std::filesystem::path& path, const io::open_options& options) {
+    return File::open(path, options);
+}
+
+SKALD_ONCE(model_head read_head(const io::gguf_file&, std::pmr::memory_resource*))
+SKALD_ONCE(model_head read_head(const io::hf_folder&, std::pmr::memory_resource*))
+SKALD_ONCE(io::gguf_file open_model(const std::filesystem::path&, const io::open_options&))
+SKALD_ONCE(io::hf_folder open_model(const std::filesystem::path&, const io::open_options&))
+
 }  // namespace detail
 
 /// An open file or folder that a model is loaded from.
@@ -80,32 +106,32 @@ concept model_file = std::same_as<F, io::gguf_file> || std::same_as<F, io::hf_fo
 /// split model. Throws errc::io and errc::bad_file as these do.
 template <class F>
 decltype(auto) with_model_file(const std::filesystem::path& path, const io::open_options& options, F&& f) {
-    if (io::hf_folder::accepts(path)) return f(io::hf_folder::open(path, options));
-    return f(io::gguf_file::open(path, options));
+    if (io::hf_folder::accepts(path)) return f(detail::open_model<io::hf_folder>(path, options));
+    return f(detail::open_model<io::gguf_file>(path, options));
 }
 
 /// The tokenizer of a GGUF file or a Hugging Face folder, which need hold nothing else. Throws as load_model does.
-inline text::tokenizer load_tokenizer(const std::filesystem::path& path,
-                                      std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
+template <class = once>
+text::tokenizer load_tokenizer(const std::filesystem::path& path, std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
     return with_model_file(path, {}, [&](const auto& file) { return detail::read_tokenizer(file, memory); });
 }
+
+SKALD_ONCE(text::tokenizer load_tokenizer<>(const std::filesystem::path&, std::pmr::memory_resource*))
 
 /// Loads a model from an open file or folder, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
 /// Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the memory resource throws.
 template <class Backend, model_file File>
 model<Backend> load_model(const File& file, const load_options& options = {}) {
-    const model_source source = read_source(file);
+    detail::model_head head = detail::read_head(file, options.memory);
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
-    std::string why;
-    std::optional<text_side> text = detail::load_text(file, options.memory, why);
-    if (!text && options.logger) options.logger(log_level::warning, concat(file.name(), ": no text side: ", why));
+    if (!head.text && options.logger) options.logger(log_level::warning, concat(file.name(), ": no text side: ", head.no_text));
     return model<Backend>({.backend = backend,
-                           .architecture = &source.architecture(),
-                           .config = source.config(),
-                           .weights = model_weights<Backend>(backend, source, options.progress, options.stop),
-                           .text = std::move(text),
-                           .no_text = std::move(why),
-                           .defaults = read_defaults(file),
+                           .architecture = &head.source.architecture(),
+                           .config = head.source.config(),
+                           .weights = model_weights<Backend>(backend, head.source, options.progress, options.stop),
+                           .text = std::move(head.text),
+                           .no_text = std::move(head.no_text),
+                           .defaults = std::move(head.defaults),
                            .file = file.name(),
                            .logger = options.logger});
 }
@@ -133,18 +159,17 @@ struct memory_plan {
 /// only, no weights.
 template <class Backend, model_file File, kv::policy Policy>
 memory_plan plan(const File& file, const load_options& options, const Policy& policy, const step_limits& limits = {}) {
-    const model_source source = read_source(file);
+    counting_resource counter;  // the tokenizer's tables depend on the vocabulary's bytes: building them is the plan
+    const detail::model_head head = detail::read_head(file, &counter);
+    const model_config& config = head.source.config();
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
     memory_plan out;
-    out.weights = model_weights<Backend>::planned_bytes(backend, source);
-    out.cache = policy.bytes(source.config().cache());
-    const step_limits fitting = limits.fit(policy.max_length());
-    out.workspace = workspace<Backend>::planned_bytes(backend, source.architecture(), source.config(), fitting) +
-                    buffer<float>::bytes_for(fitting.wanted * source.config().vocabulary);
-    counting_resource counter;  // the tokenizer's tables depend on the vocabulary's bytes: building them is the plan
-    std::string why;
-    const std::optional<text_side> text = detail::load_text(file, &counter, why);
+    out.weights = model_weights<Backend>::planned_bytes(backend, head.source);
     out.tokenizer = counter.bytes();
+    out.cache = policy.bytes(config.cache());
+    const step_limits fitting = limits.fit(policy.max_length());
+    out.workspace = workspace<Backend>::planned_bytes(backend, head.source.architecture(), config, fitting) +
+                    buffer<float>::bytes_for(fitting.wanted * config.vocabulary);
     return out;
 }
 

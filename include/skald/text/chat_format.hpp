@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <skald/core/error.hpp>
+#include <skald/core/once.hpp>
 #include <skald/core/types.hpp>
 #include <skald/io/metadata.hpp>
 #include <skald/text/jinja/program.hpp>
@@ -146,11 +147,14 @@ private:
 
 /// The tokens of a conversation. Control tokens come from the template alone. The BOS token stands first where the model expects it,
 /// once, whether or not the template writes it.
-inline std::vector<token_id> encode_chat(const tokenizer& t, const chat_format& format, std::span<const message> messages,
-                                         const chat_options& options = {}) {
+template <class = once>
+std::vector<token_id> encode_chat(const tokenizer& t, const chat_format& format, std::span<const message> messages,
+                                  const chat_options& options = {}) {
     const jinja::marked_text text = format.render(messages, options);
     const bool has_bos = t.bos() >= 0 && !text.empty() && text.trusted(0) && text.text().starts_with(t.piece(t.bos()));
     return t.encode(text.segments(), {.add_bos = t.add_bos() && !has_bos});
 }
+
+SKALD_ONCE(std::vector<token_id> encode_chat<>(const tokenizer&, const chat_format&, std::span<const message>, const chat_options&))
 
 }  // namespace skald::text

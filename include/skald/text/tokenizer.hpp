@@ -18,6 +18,7 @@
 
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
+#include <skald/core/once.hpp>
 #include <skald/core/types.hpp>
 #include <skald/io/metadata.hpp>
 #include <skald/text/added_tokens.hpp>
@@ -251,6 +252,7 @@ private:
         std::vector<token_id> out{};
     };
 
+    template <class = once>
     std::vector<token_id> encode_joined(std::string_view text, std::span<const text_segment> segments,
                                         const encode_options& options) const {
         if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
@@ -318,5 +320,7 @@ private:
     token_id bos_, eos_, eot_, unknown_;
     bool byte_level_, decoder_minds_first_;
 };
+
+SKALD_ONCE(std::vector<token_id> tokenizer::encode_joined<>(std::string_view, std::span<const text_segment>, const encode_options&) const)
 
 }  // namespace skald::text

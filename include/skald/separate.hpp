@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The one source file that holds what other files of a program leave out when SKALD_SEPARATE is defined for all of them (core/once.hpp).
+// Include it there before any other header of skald:
+//
+//     #include <skald/separate.hpp>
+#define SKALD_SEPARATE_UNIT
+
+#include <skald/model/load.hpp>
+#include <skald/text/chat_format.hpp>
+#include <skald/text/tokenizer.hpp>
