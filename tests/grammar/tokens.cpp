@@ -7,6 +7,7 @@
 
 #include <skald/grammar/gbnf.hpp>
 #include <skald/sampling/chain.hpp>
+#include <skald/sampling/dynamic_chain.hpp>
 #include <skald/sampling/grammar.hpp>
 #include <skald/sampling/greedy.hpp>
 #include <skald/sampling/top_k.hpp>
@@ -174,6 +175,21 @@ TEST_CASE("grammars name tokens: by number, by name, and all but one", "[grammar
     CHECK(test::code_of([&] { s.left(g, {a, a}, 2); }) == errc::invalid_argument);
 }
 
+TEST_CASE("tokens that only pad the model's vocabulary are never allowed", "[grammar]") {
+    const setting s;
+    const std::size_t padded = s.tokenizer.size() + 100;
+    const token_id a = s.tokenizer.find("a");
+    for (const std::string_view text : {"root ::= .*", "root ::= \"a\"", "root ::= !<[0]>"})  // many tokens, few, all but one
+        for (const std::vector<token_id>& history : {std::vector<token_id>{}, std::vector<token_id>{a}}) {
+            grammar_constraint g = s.constraint(text);
+            candidates c;
+            c.assign(std::vector<float>(padded, 0.0f));
+            g(c, {history, history.size(), 0});
+            CHECK_FALSE(c.empty());
+            for (const sampling::candidate& k : c) REQUIRE(s.tokenizer.tokens().contains(k.token));
+        }
+}
+
 TEST_CASE("a chain chooses the best token of those the grammar allows", "[grammar]") {
     const setting s;
     sampling::chain chain{s.constraint("root ::= [0-9]+"), sampling::top_k{1}, sampling::greedy{}};
@@ -217,6 +233,10 @@ TEST_CASE("text without a choice is known ahead, as the tokenizer divides it", "
     std::vector<token_id> canonical = encode(all);
     canonical.pop_back();  // could become longer with what follows
     CHECK(ahead == canonical);
+    sampling::dynamic_chain chain;
+    chain.add(sampling::top_k{1}).add(g);
+    CHECK(chain.forced({history, 0, 0}, encode) == ahead);
+    CHECK(sampling::chain{sampling::top_k{1}, g}.forced({history, 0, 0}, encode) == ahead);
     for (const token_id t : ahead) {
         const auto left = s.left(g, history, history.size());
         CHECK(std::find(left.begin(), left.end(), t) != left.end());

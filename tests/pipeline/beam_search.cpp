@@ -20,6 +20,7 @@
 
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
+#include "support/text_folder.hpp"
 #include "support/tiny_model.hpp"
 
 using namespace skald;
@@ -181,6 +182,43 @@ TEST_CASE("processors shape every beam; where they leave nothing the search says
     CHECK(narrow.run(prompt, {.max_tokens = 2, .returned = 3, .ignore_end = true}).size() == 3);
     allowed = 0;
     CHECK(code_of([&] { narrow.run(prompt, {.max_tokens = 2}); }) == errc::invalid_argument);
+}
+
+TEST_CASE("a beam ends with a stop text, which is not shown", "[pipeline]") {
+    const model<cpu<>> m = tiny();
+    beam_search search{m, kv::paged<kv::f32>{{.tokens = 400, .sequences = 3}}, sampling::dynamic_chain{}, {.beams = 3}};
+    const beam whole = search.run("hello", {.max_tokens = 40, .ignore_end = true}).at(0);
+    REQUIRE(whole.text.size() > 16);
+    const std::string stop = whole.text.substr(6, 5);
+    for (const beam& b : search.run("hello", {.max_tokens = 40, .returned = 3, .stop = {"", stop}, .ignore_end = true})) {
+        CHECK(b.text.find(stop) == std::string::npos);
+        if (b.finish == finish_reason::length) continue;
+        CHECK(b.finish == finish_reason::stop_string);
+        std::string all;
+        for (const token_id t : ids(b)) all += m.piece(t);
+        text::stream_decoder decoder;
+        const std::string shown(decoder.push(all.substr(0, all.find(stop))));
+        CHECK(b.text == concat(shown, decoder.flush()));
+        CHECK(all.find(stop) + stop.size() + m.piece(ids(b).back()).size() > all.size());  // it ended at once
+    }
+
+    // A model without a template has turns in plain lines, and its answers end where the next one begins.
+    const test::text_folder folder("", "<other>");
+    const model<cpu<>> plain = load_model<cpu<>>(folder.path(), {.compute = compute::exact});
+    const std::vector<token_id> text = plain.tokenizer().encode("well\nUser: why");
+    sampling::dynamic_chain writes;
+    writes.add([&](sampling::candidates& c, const sampling::context& x) {
+        c.keep_if([&](const sampling::candidate& k) { return k.token == text[x.step]; });
+    });
+    beam_search answers{plain, kv::paged<kv::f32>{{.tokens = 400, .sequences = 2}}, writes, {.beams = 2}};
+    const beam answer = answers.chat(std::vector<text::message>{{"user", "how"}}, {.max_tokens = 12}).at(0);
+    CHECK(answer.text == "well");
+    CHECK(answer.finish == finish_reason::stop_string);
+    CHECK(answer.tokens.size() == 10);
+
+    // Tokens that only pad the model's vocabulary have no text.
+    beam_search padded{plain, kv::paged<kv::f32>{{.tokens = 400, .sequences = 4}}, sampling::dynamic_chain{}, {.beams = 4}};
+    CHECK(padded.run("abc", {.max_tokens = 20, .stop = {"xyzxyz"}, .ignore_end = true}).size() == 1);
 }
 
 TEST_CASE("a beam search takes the memory that was planned", "[pipeline]") {

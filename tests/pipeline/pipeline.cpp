@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
+#include "support/text_folder.hpp"
 
 using namespace skald;
 using test::code_of;
@@ -263,4 +265,72 @@ TEST_CASE("fast-forward writes what a grammar leaves no choice about in fewer st
     for (const scored_token& t : last.tokens[0].top)
         if (t.token == end.token) expected = t.logprob;
     CHECK(end.logprob == expected);
+}
+
+TEST_CASE("turns whose thinking a template drops later are answered as by a pipeline that reads everything at once", "[pipeline]") {
+    const test::text_folder thinking(
+        "{%- set ns = namespace(last=0) %}{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}"
+        "{%- endfor %}{%- for m in messages %}{%- set content = m.content %}{%- if m.role == 'assistant' and loop.index0 < ns.last %}"
+        "{%- set content = content.split('</think>')[-1].lstrip('\n') %}{%- endif %}"
+        "{{- '<|im_start|>' + m.role + '\n' + content + '<|im_end|>\n' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}");
+    const auto m = load_model<cpu<>>(thinking.path(), {.compute = compute::exact});
+    const grammar::rules rules = grammar::parse_gbnf(R"(root ::= "<think>" [a-z]{8} "</think>\n" [a-z]{4})");
+    const auto writer = [&] {
+        return pipeline{m,
+                        kv::paged<kv::f32>{{.tokens = 512}},
+                        sampling::chain{sampling::grammar_constraint{rules, m.tokenizer()}, sampling::greedy{}},
+                        {.chunk = 5}};
+    };
+    auto kept = writer();
+    std::vector<token_id> cached;  // after each turn
+    for (const std::string_view question : {"abc", "what else", "and then"}) {
+        const completion answer = kept.run(kept.chat(question));
+        REQUIRE(answer.finish == finish_reason::end_token);
+        REQUIRE(answer.text.starts_with("<think>"));
+        REQUIRE(answer.text.size() == 7 + 8 + 9 + 4);
+        const std::vector<text::message> asked(kept.conversation().begin(), kept.conversation().end() - 1);
+        auto fresh = writer();
+        const completion expected = fresh.run(fresh.chat(asked));
+        CHECK(ids(answer.tokens) == ids(expected.tokens));
+        for (std::size_t i = 0; i < answer.tokens.size(); ++i) REQUIRE(answer.tokens[i].logprob == expected.tokens[i].logprob);
+        // Exactly what the prompts have in common is not read again.
+        const std::vector<token_id> prompt = text::encode_chat(m.tokenizer(), m.chat(), asked);
+        const auto differs = std::mismatch(cached.begin(), cached.end(), prompt.begin(), prompt.end()).first;
+        CHECK(answer.stats.reused_tokens == static_cast<std::size_t>(differs - cached.begin()));
+        CHECK((cached.empty() || differs != cached.end()));
+        cached = prompt;
+        for (const token_id t : ids(answer.tokens)) cached.push_back(t);
+        cached.pop_back();  // the end token is not read
+    }
+}
+
+TEST_CASE("a padded vocabulary and the end tokens of generation_config.json keep to a grammar too", "[pipeline]") {
+    const test::text_folder folder("");
+    const auto m = load_model<cpu<>>(folder.path(), {.compute = compute::exact});
+    using test::text_folder;
+    REQUIRE(m.config().vocabulary == text_folder::padded);
+    REQUIRE(m.tokenizer().size() == text_folder::vocabulary);
+    CHECK(m.tokenizer().is_end(text_folder::done));
+    CHECK_FALSE(m.tokenizer().is_end(95));
+    CHECK(m.is_end(95));
+    pipeline p{m, kv::paged<kv::f32>{{.tokens = 512}}, sampling::chain<>{}};
+    bool beyond = false;
+    for (const generated_token& t : p.complete("abc", {.max_tokens = 100, .seed = 3, .ignore_end = true}).tokens)
+        beyond = beyond || static_cast<std::size_t>(t.token) >= text_folder::vocabulary;
+    CHECK(beyond);
+    sampling::dynamic_chain chain;
+    chain.add(sampling::grammar_constraint{grammar::parse_gbnf(R"(root ::= "<done>"? [a-z]{3,9} " and so on")"), m.tokenizer()});
+    pipeline follows{m, kv::paged<kv::f32>{{.tokens = 512}}, chain};
+    std::vector<token_id> last;
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        const completion c = follows.complete("abc", {.seed = seed, .fast_forward = seed % 2 == 1});
+        CHECK(c.finish == finish_reason::end_token);
+        CHECK(c.text.ends_with(" and so on"));
+        CHECK((c.stats.forced_tokens > 5) == (seed % 2 == 1));
+        for (const generated_token& t : c.tokens) REQUIRE(m.tokenizer().tokens().contains(t.token));
+        last.push_back(c.tokens.back().token);
+    }
+    CHECK(std::count(last.begin(), last.end(), text_folder::done) > 0);
+    CHECK(std::count(last.begin(), last.end(), text_folder::end) > 0);
 }

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include <sys/mman.h>
+
 #include <skald/io/gguf.hpp>
 #include <skald/text/tokenizer.hpp>
 
@@ -27,10 +29,13 @@ using strings = std::vector<std::string>;
 
 namespace {
 
+constexpr std::string_view models[] = {"gpt2", "llama", "t5", "bert"};
+
 /// A vocabulary of five tokens; any key can be replaced by what a test writes instead.
 struct small_file {
     std::string_view replaced;
     std::function<void(gguf_writer&)> instead = [](gguf_writer&) {};
+    std::string_view model = "gpt2";
 
     std::vector<std::byte> bytes() const {
         gguf_writer w;
@@ -47,11 +52,14 @@ struct small_file {
         const auto write_array = [&](std::string_view key, const auto& values) {
             if (own(key)) w.array(key, values);
         };
-        write("tokenizer.ggml.model", std::string_view("gpt2"));
+        write("tokenizer.ggml.model", model);
         write("tokenizer.ggml.pre", std::string_view("gpt-2"));
-        write_array("tokenizer.ggml.tokens", strings{"a", "b", "ab", "<x>", "Ġ"});
+        write_array("tokenizer.ggml.tokens", strings{"a", "b", "ab", "<x>", model == "gpt2" ? "Ġ" : "\u2581"});
         write_array("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 1, 1, 3, 1});
-        write_array("tokenizer.ggml.merges", strings{"a b"});
+        if (model == "gpt2")
+            write_array("tokenizer.ggml.merges", strings{"a b"});
+        else
+            write_array("tokenizer.ggml.scores", std::vector<float>{-1, -2, -1.5f, 0, -3});
         write("tokenizer.ggml.bos_token_id", std::uint32_t{3});
         if (!written) instead(w);
         return w.bytes();
@@ -65,9 +73,9 @@ text::tokenizer read(const std::vector<std::byte>& bytes) {
 
 /// The file with `key` replaced must be refused, with a message that has the key and `parts`.
 void refuse(std::string_view key, std::function<void(gguf_writer&)> instead, std::initializer_list<std::string_view> parts,
-            errc code = errc::bad_file) {
-    CAPTURE(std::string(key));
-    const auto bytes = small_file{key, std::move(instead)}.bytes();
+            errc code = errc::bad_file, std::string_view model = "gpt2") {
+    CAPTURE(std::string(key), std::string(model));
+    const auto bytes = small_file{key, std::move(instead), model}.bytes();
     check_error([&] { read(bytes); }, code, "bad.gguf", parts);
     check_error([&] { read(bytes); }, code, "bad.gguf", {key});
 }
@@ -124,17 +132,42 @@ TEST_CASE("an empty vocabulary is refused") {
     check_error([&] { parts.make(); }, errc::bad_file, "empty", {"0 tokens"});
 }
 
-TEST_CASE("special ids outside the vocabulary are refused") {
-    for (const std::string_view name : {"bos", "eos", "eot", "eom", "unknown", "padding"}) {
-        const std::string key = std::string("tokenizer.ggml.").append(name).append("_token_id");
-        refuse(key, value(key, std::uint32_t{5}), {"is 5", "5 tokens"});
-        refuse(key, value(key, std::int32_t{-1}), {"is -1"});
-        refuse(key, value(key, ~std::uint64_t{0}), {"18446744073709551615"});
-        refuse(key, value(key, std::string_view("3")), {"string '3'"});
+TEST_CASE("special ids outside the vocabulary are refused, whatever the tokenizer's model") {
+    for (const std::string_view model : models) {
+        for (const std::string_view name : {"bos", "eos", "eot", "eom", "unknown", "padding", "cls", "seperator", "mask"}) {
+            const std::string key = std::string("tokenizer.ggml.").append(name).append("_token_id");
+            refuse(key, value(key, std::uint32_t{5}), {"is 5", "5 tokens"}, errc::bad_file, model);
+            refuse(key, value(key, std::int32_t{-1}), {"is -1"}, errc::bad_file, model);
+            refuse(key, value(key, ~std::uint64_t{0}), {"18446744073709551615"}, errc::bad_file, model);
+            refuse(key, value(key, std::string_view("3")), {"string '3'"}, errc::bad_file, model);
+        }
     }
     const std::string_view add_eos = "tokenizer.ggml.add_eos_token";
     refuse(add_eos, value(add_eos, true), {"no such token"});
     refuse(add_eos, value(add_eos, std::uint32_t{1}), {"u32 1"});
+}
+
+TEST_CASE("pieces and texts of 2^31 bytes or more are refused before they are copied, whatever the tokenizer's model") {
+    constexpr std::size_t size = std::size_t{1} << 31;
+    // Pages that nobody reads take no memory.
+    void* const pages = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(pages != MAP_FAILED);
+    const std::string_view text(static_cast<const char*>(pages), size);
+    for (const std::string_view model : models) {
+        CAPTURE(std::string(model));
+        const text::tokenizer t = read(small_file{"", [](gguf_writer&) {}, model}.bytes());
+        check_error([&] { t.encode(text); }, errc::invalid_argument, "text", {"2147483648", "2147483647"});
+        const std::vector<text::text_segment> segments{{"ab", true}, {text.substr(2), false}};
+        check_error([&] { t.encode(segments); }, errc::invalid_argument, "text", {"2147483648"});
+
+        const auto bytes = small_file{"", [](gguf_writer&) {}, model}.bytes();
+        const auto file = io::gguf_file::from_bytes(bytes, "long.gguf");
+        text::detail::gguf_vocabulary v(file.meta(), file.name());
+        const std::vector<std::string_view> tokens{"a", "b", "ab", "<x>", text.substr(4)};
+        v.source.tokens = tokens;
+        check_error([&] { text::tokenizer(v.source, v.steps); }, errc::bad_file, "long.gguf", {"first 5 tokens", "2147483647"});
+    }
+    ::munmap(pages, size);
 }
 
 TEST_CASE("merges without separator, or of or to unknown tokens, are refused") {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory_resource>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,15 +54,16 @@ inline text::chat_format read_chat_format(const io::hf_folder& folder, const tex
 inline bool has_text(const io::gguf_file& file) noexcept { return file.meta().contains("tokenizer.ggml.model"); }
 inline bool has_text(const io::hf_folder& folder) { return folder.has("tokenizer.json"); }
 
-/// The text side of a file or folder; `why` says why there is none.
+/// The text side of a file or folder, with the further tokens that end its texts; `why` says why there is none.
 template <class File>
-std::optional<text_side> load_text(const File& file, std::pmr::memory_resource* memory, std::string& why) {
+std::optional<text_side> load_text(const File& file, std::span<const token_id> ends, std::pmr::memory_resource* memory, std::string& why) {
     if (!has_text(file)) {
         why = "it has no tokenizer; give token ids instead of text";
         return std::nullopt;
     }
     try {
         text::tokenizer tokenizer = read_tokenizer(file, memory);
+        tokenizer.add_ends(ends, memory);
         text::chat_format chat = read_chat_format(file, tokenizer);
         return text_side{std::move(tokenizer), std::move(chat)};
     } catch (const error& e) {
@@ -82,7 +84,7 @@ struct model_head {
 template <class File>
 model_head read_head(const File& file, std::pmr::memory_resource* memory) {
     model_head out{.source = read_source(file), .text = {}, .no_text = {}, .defaults = read_defaults(file)};
-    out.text = load_text(file, memory, out.no_text);
+    out.text = load_text(file, out.defaults.ends, memory, out.no_text);
     return out;
 }
 
@@ -110,9 +112,11 @@ decltype(auto) with_model_file(const std::filesystem::path& path, const io::open
     return f(detail::open_model<io::gguf_file>(path, options));
 }
 
-/// The tokenizer of a GGUF file or a Hugging Face folder, which need hold nothing else. Throws as load_model does.
+/// The tokenizer of a GGUF file or a Hugging Face folder, which need hold nothing else, or of a .json file as tokenizer.json. Throws as
+/// load_model does.
 template <class = once>
 text::tokenizer load_tokenizer(const std::filesystem::path& path, std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
+    if (path.extension() == ".json") return text::read_tokenizer(path, memory);
     return with_model_file(path, {}, [&](const auto& file) { return detail::read_tokenizer(file, memory); });
 }
 

@@ -34,14 +34,15 @@ struct beam_options {
     float length_penalty = 1.0f;   ///< a score is the sum of log-probabilities / tokens^length_penalty: above 0 favours longer texts
     skald::early_stopping early_stopping = early_stopping::off;
     std::vector<token_id> end_tokens{};  ///< besides the model's own
+    std::vector<std::string> stop{};     ///< texts that end a beam and are not shown
     bool ignore_end = false;             ///< go on past the model's own
     std::stop_token cancel{};            ///< ends the running step within one layer, by errc::cancelled
 };
 
 /// A result.
 struct beam {
-    std::string text{};                  ///< whole UTF-8, without the end token; empty without a tokenizer
-    std::vector<scored_token> tokens{};  ///< the end token included, each with its log-probability under the model
+    std::string text{};                  ///< whole UTF-8, without the end token or stop text; empty without a tokenizer
+    std::vector<scored_token> tokens{};  ///< with those that end it, each with its log-probability under the model
     float score = 0;                     ///< what the search maximized: of processed log-probabilities
     finish_reason finish = finish_reason::none;
 };
@@ -67,7 +68,7 @@ public:
     std::span<const state> complete() const noexcept { return complete_; }
 
     /// Offers the continuations of a running beam: `c` holds their processed log-probabilities, `logprobs` the model's own.
-    /// `ends(token)` tells end tokens. // logprobs: (vocabulary)
+    /// `ends(token)` tells tokens that complete it. // logprobs: (vocabulary)
     template <class Ends>
     void offer(std::size_t parent, sampling::candidates& c, std::span<const float> logprobs, Ends ends) {
         // The best `beams` of all may become complete, the best `beams` that do not end may go on.

@@ -20,6 +20,7 @@
 #include <skald/model/model.hpp>
 #include <skald/pipeline/beam_frontier.hpp>
 #include <skald/pipeline/request.hpp>
+#include <skald/pipeline/stop_strings.hpp>
 #include <skald/sampling/chain.hpp>
 #include <skald/sampling/detail/log_sum_exp.hpp>
 #include <skald/text/chat_format.hpp>
@@ -88,7 +89,8 @@ public:
     }
 
     /// The best answers to a conversation, best first.
-    std::vector<beam> chat(std::span<const text::message> messages, const beam_options& options = {}, const text::chat_options& chat = {}) {
+    std::vector<beam> chat(std::span<const text::message> messages, beam_options options = {}, const text::chat_options& chat = {}) {
+        if (const std::string_view stop = model_.chat().stop_string(); !stop.empty()) options.stop.emplace_back(stop);
         return run(text::encode_chat(model_.tokenizer(), model_.chat(), messages, chat), options);
     }
 
@@ -157,10 +159,6 @@ private:
     /// Makes log-probabilities of the logits and offers what the processors leave.
     void offer(detail::beam_frontier& frontier, std::size_t prompt_size, const beam_options& o) {
         const std::size_t vocabulary = model_.config().vocabulary;
-        const auto ends = [&](token_id t) {
-            return std::find(o.end_tokens.begin(), o.end_tokens.end(), t) != o.end_tokens.end() ||
-                   (!o.ignore_end && model_.has_tokenizer() && model_.tokenizer().is_end(t));
-        };
         for (std::size_t i = 0; i < frontier.running().size(); ++i) {
             const std::span<float> row = logits_.span().subspan(i * vocabulary, vocabulary);
             const float max = sampling::detail::highest(row);
@@ -171,8 +169,29 @@ private:
             for (const scored_token& t : generated) history_.push_back(t.token);
             candidates_.assign(row);
             processors_.process(candidates_, {.history = history_, .step = generated.size()});
-            frontier.offer(i, candidates_, row, ends);
+            const std::string before = last_text(generated, o);
+            frontier.offer(i, candidates_, row, [&](token_id t) { return is_end(t, o) || completes_stop(before, t, o); });
         }
+    }
+
+    bool is_end(token_id t, const beam_options& o) const {
+        return std::find(o.end_tokens.begin(), o.end_tokens.end(), t) != o.end_tokens.end() || (!o.ignore_end && model_.is_end(t));
+    }
+
+    /// The end of a beam's text, in which a stop text could have begun.
+    std::string last_text(std::span<const scored_token> generated, const beam_options& o) const {
+        std::size_t longest = 0;
+        for (const std::string& s : o.stop) longest = std::max(longest, s.size());
+        std::string out;
+        for (std::size_t i = generated.size(); model_.has_tokenizer() && i-- > 0 && out.size() < longest;)
+            out.insert(0, model_.piece(generated[i].token));
+        return out;
+    }
+
+    bool completes_stop(const std::string& before, token_id t, const beam_options& o) const {
+        if (o.stop.empty() || !model_.has_tokenizer()) return false;
+        const std::string text = concat(before, model_.piece(t));
+        return std::any_of(o.stop.begin(), o.stop.end(), [&](const std::string& s) { return !s.empty() && text.find(s) != text.npos; });
     }
 
     /// Gives every beam that goes on a sequence: the first continuation of a beam takes its own, others fork it.
@@ -203,12 +222,16 @@ private:
     std::vector<beam> results(const detail::beam_frontier& frontier, const beam_options& o) const {
         std::vector<beam> out;
         for (const detail::beam_frontier::state& s : frontier.complete().first(std::min(o.returned, frontier.complete().size()))) {
-            beam b{.tokens = s.tokens, .score = s.score, .finish = s.ended ? finish_reason::end_token : finish_reason::length};
+            const bool at_end = s.ended && is_end(s.tokens.back().token, o);
+            beam b{.tokens = s.tokens, .score = s.score, .finish = finish_reason::length};
+            if (s.ended) b.finish = at_end ? finish_reason::end_token : finish_reason::stop_string;
             if (model_.has_tokenizer()) {
                 text::stream_decoder decoder;
-                for (std::size_t i = 0; i + s.ended < s.tokens.size(); ++i)
-                    b.text += decoder.push(model_.tokenizer().piece(s.tokens[i].token));
-                if (s.ended) b.text += decoder.flush();  // else the code point was only cut off
+                stop_strings stops(o.stop);
+                for (std::size_t i = 0; i + at_end < s.tokens.size(); ++i)
+                    stops.push(decoder.push(model_.piece(s.tokens[i].token)), b.text);
+                if (s.ended) stops.push(decoder.flush(), b.text);  // else the code point was only cut off
+                stops.flush(b.text);
             }
             out.push_back(std::move(b));
         }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -18,13 +19,15 @@ namespace skald::sampling {
 /// the same parts.
 class dynamic_chain {
 public:
-    using process_function = std::function<void(candidates&, const context&)>;
     using select_function = std::function<token_id(candidates&, const context&)>;
 
     /// Puts a processor at the end of the list.
     template <processor Part>
     dynamic_chain& add(Part part) {
-        processors_.push_back([part = std::move(part)](candidates& c, const context& x) mutable { call_part(part, c, x); });
+        processors_.push_back([part = std::move(part)](const context& x, const work& w) mutable {
+            if (w.process != nullptr) return call_part(part, *w.process, x);
+            if constexpr (requires { part.forced(x, w.encode); }) *w.forced = part.forced(x, w.encode);
+        });
         return *this;
     }
 
@@ -48,14 +51,30 @@ public:
 
     /// As chain::process().
     void process(candidates& c, const context& x) const {
-        for (const process_function& part : processors_) {
-            part(c, x);
+        for (const part_function& part : processors_) {
+            part(x, {.process = &c});
             detail::require_some(c);
         }
     }
 
+    /// As chain::forced().
+    template <class Encode>
+    std::vector<token_id> forced(const context& x, Encode encode) const {
+        std::vector<token_id> out;
+        for (std::size_t i = 0; i < processors_.size() && out.empty(); ++i) processors_[i](x, {.encode = encode, .forced = &out});
+        return out;
+    }
+
 private:
-    std::vector<process_function> processors_;
+    /// What a part is called for: to process candidates, or to tell the tokens that come next in any case.
+    struct work {
+        candidates* process = nullptr;
+        std::function<std::vector<token_id>(std::string_view)> encode{};
+        std::vector<token_id>* forced = nullptr;
+    };
+    using part_function = std::function<void(const context&, const work&)>;
+
+    std::vector<part_function> processors_;
     select_function selector_ = sample{};
     candidates candidates_;
 };

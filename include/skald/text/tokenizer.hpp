@@ -93,7 +93,10 @@ public:
     /// The tokens of segments joined together: words and tokens may cross their borders, control tokens may not.
     std::vector<token_id> encode(std::span<const text_segment> segments, const encode_options& options = {}) const {
         std::string joined;
-        for (const text_segment& s : segments) joined += s.text;
+        for (const text_segment& s : segments) {
+            check_size(joined.size() + s.text.size());
+            joined += s.text;
+        }
         return encode_joined(joined, segments, options);
     }
 
@@ -148,7 +151,16 @@ public:
     bool add_bos() const noexcept { return !steps_.before.empty(); }  ///< whether the model expects texts to start with bos()
     bool add_eos() const noexcept { return !steps_.after.empty(); }
 
-    /// Whether a model that generates the token has finished: EOS, EOT, EOM and tokens that are such by their name.
+    /// Lets further tokens end texts: those that a model's files name beside the tokenizer. Ids outside the vocabulary stand for no text
+    /// and are left out.
+    void add_ends(std::span<const token_id> ids, std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
+        std::vector<token_id> ends(ends_.span().begin(), ends_.span().end());
+        for (const token_id id : ids)
+            if (tokens_.contains(id) && !is_end(id)) ends.push_back(id);
+        keep_ends(ends, memory);
+    }
+
+    /// Whether a model that generates the token has finished: EOS, EOT, EOM, tokens that are such by their name, and those of add_ends().
     bool is_end(token_id id) const noexcept {
         for (const token_id end : ends_.span())
             if (end == id) return true;
@@ -199,6 +211,10 @@ private:
         }
         for (std::size_t i = 0; eot_ < 0 && i < turns.size(); ++i) eot_ = turns[i];
         for (const token_id id : {eos_, eot_, source.eom}) add(id);
+        keep_ends(ends, memory);
+    }
+
+    void keep_ends(const std::vector<token_id>& ends, std::pmr::memory_resource* memory) {
         ends_ = buffer<token_id>(ends.size(), memory);
         std::copy(ends.begin(), ends.end(), ends_.data());
     }
@@ -206,6 +222,11 @@ private:
     static void check_id(token_id id, const vocabulary_source& source, bool may_lack) {
         if ((may_lack && id == -1) || (id >= 0 && static_cast<std::size_t>(id) < source.tokens.size())) return;
         fail(errc::bad_file, source.place, "special token ", id, " is outside the vocabulary of ", source.tokens.size(), " tokens");
+    }
+
+    static void check_size(std::size_t bytes) {
+        if (bytes > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
+            fail(errc::invalid_argument, "text", "has ", bytes, " bytes or more; at most 2147483647 can be encoded at once");
     }
 
     void collect_added(const vocabulary_source& source, std::pmr::memory_resource* memory) {
@@ -255,8 +276,7 @@ private:
     template <class = once>
     std::vector<token_id> encode_joined(std::string_view text, std::span<const text_segment> segments,
                                         const encode_options& options) const {
-        if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
-            fail(errc::invalid_argument, "text", "has ", text.size(), " bytes; at most 2147483647 can be encoded at once");
+        check_size(text.size());
         if (options.add_bos && !add_bos() && bos_ < 0) fail(errc::invalid_argument, "add_bos", "the vocabulary has no BOS token");
         if (options.add_eos && !add_eos() && eos_ < 0) fail(errc::invalid_argument, "add_eos", "the vocabulary has no EOS token");
         encoding e{text_divider(steps_.pre), model_.start(tokens_)};

@@ -163,14 +163,14 @@ private:
                      ", not a type from 0 to 6");
             kinds_[id] = static_cast<token_kind>(kind);
             const std::string_view text = source.tokens[id];
+            if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) - all.size())
+                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.tokens': the first ", id + 1,
+                     " tokens have more than 2147483647 bytes together");
             const bool added = is_added(static_cast<token_id>(id));
             const bool mapped = source.byte_level && !added && detail::append_bytes_of(text, all);
             if (!mapped) all += text;
             listed_[id] = !text.empty() && (source.in_model.empty() || source.in_model[id] != 0) &&
                           (!source.byte_level || (added ? detail::is_own_bytes(text) : mapped));
-            if (all.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
-                fail(errc::bad_file, source.place, "key 'tokenizer.ggml.tokens': the first ", id + 1,
-                     " tokens have more than 2147483647 bytes together");
             ends_[id + 1] = static_cast<std::uint32_t>(all.size());
         }
         text_ = buffer<char>(all.size(), memory);
