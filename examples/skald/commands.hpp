@@ -44,7 +44,8 @@ struct sampling_options {
     int mirostat = 0;  // version; 0: none
     float mirostat_target = 5, mirostat_rate = 0.1f;
     std::string grammar{}, json_schema{};  // a file; a file or a schema
-    std::vector<std::string> given{};      // names of the options that the user gave, of those that a model may have defaults for
+    bool fast_forward = false;
+    std::vector<std::string> given{};  // names of the options that the user gave, of those that a model may have defaults for
 };
 
 struct search_options {     // beam search

@@ -35,7 +35,12 @@ struct scribe {
 };
 
 skald::generate_options request(const generate_command& c, const interruptible& work) {
-    return {.max_tokens = c.max_tokens, .stop = c.stop, .seed = c.sampling.seed, .cancel = work.token(), .ignore_end = c.ignore_end};
+    return {.max_tokens = c.max_tokens,
+            .stop = c.stop,
+            .seed = c.sampling.seed,
+            .cancel = work.token(),
+            .ignore_end = c.ignore_end,
+            .fast_forward = c.sampling.fast_forward};
 }
 
 /// Streams an answer to standard output and ends its line.
@@ -75,8 +80,6 @@ void print(const std::vector<skald::beam>& beams) {
 }
 
 void search(const generate_command& c, const std::string& prompt) {
-    if (!c.stop.empty())
-        skald::fail(skald::errc::unsupported, "--stop", "does not go with --beams; a beam ends with the model's end tokens");
     const interruptible work;
     const auto model = load_engine(c.model, work.token());
     const std::size_t context = context_of(c, *model);
@@ -86,6 +89,7 @@ void search(const generate_command& c, const std::string& prompt) {
                 .returned = std::min(c.search.shown, c.search.beams),
                 .length_penalty = c.search.length_penalty,
                 .early_stopping = c.search.early_stopping,
+                .stop = c.stop,
                 .ignore_end = c.ignore_end,
                 .cancel = work.token()}));
 }

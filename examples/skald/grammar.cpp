@@ -17,6 +17,7 @@ void add_grammar(CLI::App* app, sampling_options& s) {
     app->add_option("--json-schema", s.json_schema, "a JSON schema that the answer satisfies: a file, or the schema itself")
         ->type_name("FILE|{…}")
         ->excludes(grammar);
+    app->add_flag("--fast-forward", s.fast_forward, "write what these leave no choice about without asking the model");
 }
 
 skald::sampling::grammar_constraint read_grammar(const sampling_options& o, const skald::text::tokenizer* tokenizer) {

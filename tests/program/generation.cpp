@@ -3,6 +3,8 @@
 #include <chrono>
 #include <thread>
 
+#include <nlohmann/json.hpp>
+
 #include <skald/io/detail/quote.hpp>
 
 #include "program/run_program.hpp"
@@ -155,5 +157,44 @@ TEST_CASE("run searches with beams and shows the best answers with their scores"
     CHECK(search({"--beams", "3", "--kv", "contiguous:f16"}).out == search({"--beams", "3", "--kv", "paged/1:f16"}).out);
     CHECK(search({"--beams", "3", "--length-penalty", "2", "--early-stopping", "never", "--no-repeat-ngram-size", "2"}).status == 0);
     CHECK(search({"--beams", "2", "--early-stopping", "maybe"}).err.find("'maybe' is none of on, off, never") != std::string::npos);
-    CHECK(search({"--beams", "2", "--stop", "x"}).err.find("--stop: does not go with --beams") != std::string::npos);
+    const std::string one = search({"--beams", "1"}).out, stop = one.substr(one.size() / 2, 2);
+    CHECK(search({"--beams", "1", "--stop", stop}).out == one.substr(0, one.find(stop)) + "\n");
+}
+
+TEST_CASE("an answer follows a grammar or satisfies a JSON schema, drawn or searched") {
+    const temporary_folder folder;
+    const auto write = [&](const char* name, std::string_view text) { return folder.write(name, std::as_bytes(std::span(text))).string(); };
+    const auto run = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", model, "-q", "-p", "about", "--temp", "2"});
+        return skald_program(folder, more);
+    };
+    const std::string yes_no = write("answer.gbnf", "root ::= (\"yes\" | \"no\") \", it is so\"");
+    const std::string schema_text = R"({"type": "object", "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 42},
+        "what": {"enum": ["ship", "sea"]}}, "required": ["n", "what"]})";
+    const std::string schema = write("schema.json", schema_text);
+    for (const std::string seed : {"1", "2", "3", "4", "5"}) {
+        const std::string answer = run({"--grammar", yes_no, "--seed", seed}).out;
+        CHECK((answer == "yes, it is so\n" || answer == "no, it is so\n"));
+        CHECK(run({"--grammar", yes_no, "--seed", seed, "--fast-forward"}).out.ends_with(", it is so\n"));
+        for (const std::string& given : {schema, schema_text}) {
+            const nlohmann::json value = nlohmann::json::parse(run({"--json-schema", given, "--seed", seed}).out);
+            CHECK(value.size() == 2);
+            CHECK((value.at("n") >= 3 && value.at("n") <= 42));
+            CHECK((value.at("what") == "ship" || value.at("what") == "sea"));
+        }
+    }
+    CHECK(run({"--grammar", yes_no, "--beams", "2"}).out.ends_with(", it is so\n"));
+    const auto refused = [&](std::vector<std::string> more, int status, std::string_view part) {
+        const outcome o = run(std::move(more));
+        CAPTURE(o.err, o.out, part);
+        CHECK(o.status == status);
+        CHECK(o.out.empty());
+        CHECK(o.one_error_line(part));
+    };
+    refused({"--grammar", write("bad.gbnf", "root ::= \"a")}, 1, "bad.gbnf");
+    refused({"--grammar", write("left.gbnf", "root ::= root \"a\"")}, 1, "left.gbnf");
+    refused({"--grammar", folder.path().string() + "/none.gbnf"}, 1, "none.gbnf");
+    refused({"--json-schema", write("bad.json", "{\"type\": \"objekt\"}")}, 1, "bad.json");
+    refused({"--json-schema", "{\"type\": "}, 1, "--json-schema");
+    refused({"--grammar", yes_no, "--json-schema", schema}, 2, "--json-schema");
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // tokenize and detokenize, from outside.
+#include <skald/model/load.hpp>
+
 #include "program/run_program.hpp"
 #include "support/catch.hpp"
 
@@ -24,6 +26,21 @@ TEST_CASE("detokenize gives back the bytes that tokenize took") {
         CHECK(back.status == 0);
         CHECK(back.out == text);
     }
+}
+
+TEST_CASE("a tokenizer.json is enough to tokenize, whatever its name") {
+    const temporary_folder folder;
+    const std::string text = "the quick brown fox\n";
+    for (const char* name : {"qwen2", "llama-2", "bert", "t5"}) {
+        const std::string file = data_file(concat("tokenizer/json/", name, ".json"));
+        const text::tokenizer t = load_tokenizer(file);
+        std::string expected;
+        for (const token_id id : t.encode(text)) expected += concat(expected.empty() ? "" : " ", id);
+        CHECK(skald_program(folder, {"tokenize", file}, text).out == expected + "\n");
+    }
+    const outcome o = skald_program(folder, {"tokenize", folder.write("none.json", std::as_bytes(std::span("{}", 2))).string()}, text);
+    CHECK(o.status == 1);
+    CHECK(o.one_error_line("none.json: key 'model' is missing"));
 }
 
 TEST_CASE("special tokens are parsed only when asked for") {
