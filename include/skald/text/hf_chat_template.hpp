@@ -30,6 +30,7 @@ inline std::string hf_chat_template(const io::hf_folder& folder, std::string_vie
         const io::json_object all(*json, folder.name_of(config));
         const nlohmann::json* found = all.find("chat_template");
         if (found == nullptr) continue;
+        if (!found->is_string() && !found->is_array()) all.refuse("chat_template", "a template or a list of named ones");
         if (found->is_string() && name.empty()) return found->get<std::string>();
         if (!found->is_array()) continue;
         for (const nlohmann::json& entry : *found) {
