@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <skald/text/detail/category_table.hpp>
+#include <skald/text/detail/char_class.hpp>
 #include <skald/text/detail/utf8.hpp>
 
 namespace skald::text::detail {
@@ -38,14 +39,6 @@ constexpr std::size_t unit_before(std::string_view text, std::size_t at) noexcep
     for (std::size_t length = 2; length <= 4 && length <= at; ++length)
         if (code_unit_at(text, at - length).length == length) return at - length;
     return at - 1;
-}
-
-/// The entry of a code point in the category table; 0 for `stray_byte`. Cost: 12 comparisons.
-constexpr std::uint32_t properties_of(char32_t code) noexcept {
-    if (code == stray_byte) return 0;
-    const auto* above =
-        std::upper_bound(std::begin(category_ranges), std::end(category_ranges), static_cast<std::uint32_t>(code) << 11 | 0x7FF);
-    return *(above - 1) & 0x7FF;
 }
 
 /// Code points and `stray_byte`. Membership costs one shift below 128, a binary search above.
@@ -126,12 +119,6 @@ private:
     std::vector<range> ranges_;  // ascending, apart
     std::uint64_t ascii_[2] = {0, 0};
 };
-
-/// Whether a code point with these properties is \s.
-constexpr bool is_space(std::uint32_t properties) noexcept {
-    const std::string_view name = category_names[properties & 31];
-    return name[0] == 'Z' || (properties & 31) + 1 == std::size(category_names);
-}
 
 /// Whether a code point with these properties is \w in brackets: ², ³, ¹, ¼, ½ and ¾ are words outside of them only.
 constexpr bool is_bracketed_word(std::uint32_t properties) noexcept {

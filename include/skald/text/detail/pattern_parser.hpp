@@ -96,10 +96,10 @@ private:
         return add({.kind = node_kind::set, .set = tree_.sets.size() - 1});
     }
 
-    /// Adds the other case of ASCII letters, with the two code points outside ASCII that fold to one.
+    /// Adds the other case of ASCII letters, with the two code points outside ASCII that fold to one: the long s and the Kelvin sign.
     void fold(code_point_set& set) const {
         for (char32_t c = 'a'; c <= 'z'; ++c) {
-            const char32_t odd = c == 's' ? long_s : c == 'k' ? 0x212A : c;
+            const char32_t odd = c == 's' ? 0x17F : c == 'k' ? 0x212A : c;
             if (!set.contains(c) && !set.contains(c - 32) && !set.contains(odd)) continue;
             for (const char32_t other : {c, static_cast<char32_t>(c - 32), odd}) set.add(other, other);
         }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Reading UTF-8 one unit at a time: a well-formed code point (Unicode 15, table 3-7), or one byte that belongs to none.
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <string>
 #include <string_view>
 
-#include <skald/text/detail/unicode_table.hpp>
+#include <skald/text/detail/char_class.hpp>
 
 namespace skald::text::detail {
 
@@ -58,12 +56,6 @@ struct unit {
     /// [^\s\p{L}\p{N}]
     constexpr bool other() const noexcept { return !any(letter | number | space); }
 };
-
-/// The class of a code point by binary search. Cost: 12 comparisons.
-constexpr std::uint8_t class_of(char32_t code) noexcept {
-    const auto* above = std::upper_bound(std::begin(class_ranges), std::end(class_ranges), static_cast<std::uint32_t>(code) << 8 | 0xFF);
-    return static_cast<std::uint8_t>(*(above - 1) & 0xFF);
-}
 
 inline constexpr std::array<std::uint8_t, 128> ascii_classes = [] {
     std::array<std::uint8_t, 128> out{};
