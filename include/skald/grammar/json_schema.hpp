@@ -7,7 +7,6 @@
 // integers have at most 18 digits, strings that a pattern or a name governs are escaped only where they must be.
 #include <algorithm>
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -25,6 +24,7 @@
 #include <skald/grammar/detail/char_automaton.hpp>
 #include <skald/grammar/detail/json_text.hpp>
 #include <skald/grammar/detail/numbers.hpp>
+#include <skald/grammar/detail/schema_parts.hpp>
 #include <skald/grammar/detail/schema_reader.hpp>
 #include <skald/grammar/rules.hpp>
 #include <skald/io/json_file.hpp>
@@ -41,7 +41,10 @@ namespace detail {
 class schema_compiler {
 public:
     schema_compiler(const json& root, std::string_view place, const json_schema_options& options)
-        : read_(root, place), place_(place), options_(options), out_(place), text_(out_, options.blanks) {}
+        : read_(root, place), all_(read_), place_(place), options_(options), out_(place), text_(out_, options.blanks) {}
+
+    schema_compiler(const schema_compiler&) = delete;
+    schema_compiler& operator=(const schema_compiler&) = delete;
 
     rules compile() {
         const rule_id root = out_.rule("the schema");
@@ -58,22 +61,15 @@ private:
     static constexpr std::size_t most_rules = 20000;
     static constexpr std::size_t most_counted = 64;  // members that minProperties or maxProperties count
 
-    /// A schema that a value must satisfy; `own`: only the keywords that stand in it directly, without those already followed.
-    struct part {
-        const json* at;
-        bool own = false, any_done = false, one_done = false;
-        friend auto operator<=>(const part&, const part&) = default;
-    };
-    using part_list = std::vector<part>;
-
     // --- Schemas that hold together ---
 
     /// The rule of values that satisfy all parts.
     expression schema(part_list parts) {
-        part_list flat = flatten(std::move(parts));
-        const bool anything = std::all_of(flat.begin(), flat.end(), [](const part& p) { return p.at->is_object() && p.at->empty(); });
+        part_list flat = all_.flatten(std::move(parts));
+        const bool anything =
+            std::all_of(flat.begin(), flat.end(), [](const schema_part& p) { return p.at->is_object() && p.at->empty(); });
         if (anything) return text_.value();
-        if (is_never(flat)) return out_.never();
+        if (all_.is_never(flat)) return out_.never();
         const auto [known, made] = known_.try_emplace(flat, 0);
         if (made) {
             if (known_.size() > most_rules) fail(errc::unsupported, place_, "needs more than ", most_rules, " combinations of schemas");
@@ -81,44 +77,6 @@ private:
             pending_.emplace_back(known->second, std::move(flat));
         }
         return out_.call(known->second);
-    }
-
-    static bool is_never(const part_list& flat) {
-        return std::any_of(flat.begin(), flat.end(), [](const part& p) { return p.at->is_boolean(); });
-    }
-
-    /// The parts and all that they demand by $ref and allOf, each once, as own; `true` is left out.
-    part_list flatten(part_list parts) {
-        part_list out;
-        struct step {
-            part at;
-            bool leaves;
-        };
-        std::vector<step> open;
-        for (auto p = parts.rbegin(); p != parts.rend(); ++p) open.push_back({*p, false});
-        std::map<const json*, bool> inside;  // on the way from a part to what it refers to
-        while (!open.empty()) {
-            const auto [p, leaves] = open.back();
-            open.pop_back();
-            const json& at = *p.at;
-            if (leaves) {
-                inside[&at] = false;
-                continue;
-            }
-            read_.check(at);
-            if (at.is_boolean() && at.get<bool>()) continue;
-            if (inside[&at]) read_.refuse(errc::bad_file, at, "", "refers to itself without anything in between");
-            part own = p;
-            own.own = true;
-            if (std::find(out.begin(), out.end(), own) == out.end()) out.push_back(own);
-            if (p.own || at.is_boolean()) continue;
-            inside[&at] = true;
-            open.push_back({p, true});
-            if (const json* const all = read_.list(at, "allOf"))
-                for (auto k = all->rbegin(); k != all->rend(); ++k) open.push_back({{&*k}, false});
-            if (const json* const ref = schema_reader::find(at, "$ref")) open.push_back({{&read_.resolve(at, *ref)}, false});
-        }
-        return out;
     }
 
     expression body(const part_list& parts) {
@@ -131,16 +89,15 @@ private:
                 part_list way = parts;
                 (any != nullptr ? way[i].any_done : way[i].one_done) = true;
                 way.push_back({&alternative});
-                ways.push_back(flatten(std::move(way)));
+                ways.push_back(all_.flatten(std::move(way)));
             }
-            if (any == nullptr) require_disjoint(*parts[i].at, ways);
+            if (any == nullptr) all_.require_disjoint(*parts[i].at, ways);
             std::vector<expression> choices;
             for (part_list& way : ways) choices.push_back(schema(std::move(way)));
             return out_.choice(choices);
         }
         if (const auto listed = values(parts)) return *listed;
-        unsigned types = json_type::all;
-        for (const part& p : parts) types &= read_.types(*p.at);
+        const unsigned types = all_.types(parts);
         std::vector<expression> ways;
         if (types & json_type::object) ways.push_back(object(parts));
         if (types & json_type::array) ways.push_back(array(parts));
@@ -151,102 +108,14 @@ private:
         return out_.choice(ways);
     }
 
-    // --- oneOf ---
-
-    void require_disjoint(const json& at, const std::vector<part_list>& ways) {
-        for (std::size_t i = 0; i < ways.size(); ++i)
-            for (std::size_t j = 0; j < i; ++j)
-                if (!disjoint(ways[j], ways[i], 0))
-                    read_.refuse(errc::unsupported, at, "oneOf", "it is not plain that a value cannot satisfy both alternative ", j,
-                                 " and ", i, "; use anyOf, or tell them apart by type, a constant or a required member");
-    }
-
-    /// Whether it is plain that no value satisfies both.
-    bool disjoint(const part_list& a, const part_list& b, std::size_t depth) {
-        constexpr std::size_t deepest = 8;
-        if (is_never(a) || is_never(b)) return true;
-        if (depth > deepest) return false;
-        for (const auto& [choices, others] : {std::pair(&a, &b), std::pair(&b, &a)})
-            for (std::size_t i = 0; i < choices->size(); ++i) {
-                const json* list = (*choices)[i].any_done ? nullptr : read_.list(*(*choices)[i].at, "anyOf");
-                if (list == nullptr && !(*choices)[i].one_done) list = read_.list(*(*choices)[i].at, "oneOf");
-                if (list == nullptr) continue;
-                const part_list &mine = *choices, &other = *others;
-                return std::all_of(list->begin(), list->end(), [&](const json& alternative) {
-                    part_list way = mine;
-                    way[i].any_done = way[i].one_done = true;
-                    way.push_back({&alternative});
-                    return disjoint(flatten(std::move(way)), other, depth + 1);
-                });
-            }
-        for (const auto& [some, all] : {std::pair(&a, &b), std::pair(&b, &a)})
-            if (const auto listed = listed_values(*some)) {
-                const part_list& other = *all;
-                return std::none_of(listed->begin(), listed->end(), [&](const json* v) { return admitted(other, *v); });
-            }
-        unsigned types = json_type::all;
-        for (const part_list* const parts : {&a, &b})
-            for (const part& p : *parts) types &= read_.types(*p.at);
-        if ((types & (json_type::null | json_type::boolean)) != 0) return false;
-        if ((types & (json_type::integer | json_type::fraction)) != 0 && !apart(bounds(a), bounds(b))) return false;
-        if ((types & json_type::string) != 0 && !apart(counts(a, "minLength", "maxLength"), counts(b, "minLength", "maxLength")))
-            return false;
-        if ((types & json_type::array) != 0 && !apart(counts(a, "minItems", "maxItems"), counts(b, "minItems", "maxItems"))) return false;
-        return (types & json_type::object) == 0 || objects_disjoint(a, b, depth);
-    }
-
-    bool objects_disjoint(const part_list& a, const part_list& b, std::size_t depth) {
-        for (const auto& [some, all] : {std::pair(&a, &b), std::pair(&b, &a)})
-            for (const std::string& name : required(*some)) {
-                const part_list theirs = flatten(member_parts(*all, name));
-                if (is_never(theirs)) return true;
-                const std::vector<std::string> also = required(*all);
-                if (std::find(also.begin(), also.end(), name) == also.end()) continue;
-                if (disjoint(flatten(member_parts(*some, name)), theirs, depth + 1)) return true;
-            }
-        return false;
-    }
-
-    using bound_pair = std::pair<std::optional<bound>, std::optional<bound>>;
-
-    static bool apart(const bound_pair& a, const bound_pair& b) {
-        const auto below = [](const std::optional<bound>& high, const std::optional<bound>& low) {
-            if (!high || !low) return false;
-            if (high->at < low->at) return true;
-            return !(low->at < high->at) && (high->exclusive || low->exclusive);
-        };
-        return below(a.second, b.first) || below(b.second, a.first);
-    }
-    static bool apart(std::pair<std::size_t, std::size_t> a, std::pair<std::size_t, std::size_t> b) {
-        return a.second < b.first || b.second < a.first;
-    }
-
     // --- Values that are listed ---
 
-    /// The values of a part's const or enum, or nothing without one.
-    std::optional<std::vector<const json*>> listed_values(const part_list& parts) {
-        for (const part& p : parts) {
-            if (const json* const only = schema_reader::find(*p.at, "const")) return std::vector<const json*>{only};
-            if (const json* const some = read_.list(*p.at, "enum")) {
-                std::vector<const json*> out;
-                for (const json& v : *some) out.push_back(&v);
-                return out;
-            }
-        }
-        return std::nullopt;
-    }
-
-    /// Whether a value satisfies all parts; anyOf and oneOf where they were followed already are satisfied otherwise.
-    bool admitted(const part_list& parts, const json& value) {
-        return std::all_of(parts.begin(), parts.end(), [&](const part& p) { return read_.admits(*p.at, value); });
-    }
-
     std::optional<expression> values(const part_list& parts) {
-        const auto listed = listed_values(parts);
+        const auto listed = all_.listed_values(parts);
         if (!listed) return std::nullopt;
         std::vector<expression> ways;
         for (const json* const v : *listed)
-            if (admitted(parts, *v)) ways.push_back(out_.literal(written(*v)));
+            if (all_.admitted(parts, *v)) ways.push_back(out_.literal(written(*v)));
         return out_.choice(ways);
     }
 
@@ -267,19 +136,10 @@ private:
 
     // --- Numbers and strings ---
 
-    bound_pair bounds(const part_list& parts) const {
-        bound_pair out;
-        for (const part& p : parts) {
-            if (const auto low = read_.limit(*p.at, false)) schema_reader::tighten(out.first, *low, false);
-            if (const auto high = read_.limit(*p.at, true)) schema_reader::tighten(out.second, *high, true);
-        }
-        return out;
-    }
-
     expression number(const part_list& parts, bool whole) {
         constexpr std::int64_t largest_step = 1'000'000'000'000'000;
         std::int64_t step = 1;
-        for (const part& p : parts)
+        for (const schema_part& p : parts)
             if (const auto every = read_.step(*p.at)) {
                 whole = true;
                 const std::int64_t common = std::gcd(step, *every);
@@ -287,7 +147,7 @@ private:
                     read_.refuse(errc::unsupported, *p.at, "multipleOf", "the common multiple of the steps is too large");
                 step = step / common * *every;
             }
-        const auto [low, high] = bounds(parts);
+        const auto [low, high] = all_.bounds(parts);
         if (!whole && !low && !high) return text_.numbers().number();
         const bound_pair limits{low, high};
         return read_.placed(*parts[0].at, "", [&] {
@@ -296,34 +156,10 @@ private:
         });
     }
 
-    /// The largest of the lower and the least of the upper counts.
-    std::pair<std::size_t, std::size_t> counts(const part_list& parts, const char* least, const char* most) const {
-        std::pair<std::size_t, std::size_t> out{0, unlimited};
-        for (const part& p : parts) {
-            out.first = std::max(out.first, read_.count(*p.at, least).value_or(0));
-            out.second = std::min(out.second, read_.count(*p.at, most).value_or(unlimited));
-        }
-        return out;
-    }
-
-    /// What patterns, formats and, if there are such, lengths demand; nothing without a pattern.
-    std::optional<char_automaton> automaton(const part_list& parts) {
-        std::optional<char_automaton> out;
-        for (const part& p : parts)
-            for (const char* const keyword : {"pattern", "format"})
-                if (const char_automaton* const a = read_.string_pattern(*p.at, keyword)) out = out ? *out & *a : *a;
-        if (!out) return out;
-        const auto [least, most] = counts(parts, "minLength", "maxLength");
-        const bool bounded = most != unlimited;
-        if (bounded && most < least) return char_automaton{};
-        if (bounded || least > 0) out = *out & char_automaton::of_length(least, most, bounded);
-        return out;
-    }
-
     expression string(const part_list& parts) {
         return read_.placed(*parts[0].at, "", [&] {
-            if (const auto a = automaton(parts)) return text_.string(*a);
-            const auto [least, most] = counts(parts, "minLength", "maxLength");
+            if (const auto a = all_.automaton(parts)) return text_.string(*a);
+            const auto [least, most] = all_.counts(parts, "minLength", "maxLength");
             return least > most ? out_.never() : text_.string(least, most);
         });
     }
@@ -331,17 +167,17 @@ private:
     // --- Arrays ---
 
     expression array(const part_list& parts) {
-        auto [least, most] = counts(parts, "minItems", "maxItems");
+        auto [least, most] = all_.counts(parts, "minItems", "maxItems");
         std::size_t own = 0;
-        for (const part& p : parts) own = std::max(own, read_.own_items(*p.at));
+        for (const schema_part& p : parts) own = std::max(own, read_.own_items(*p.at));
         const auto item = [&](std::size_t i) {
             part_list all;
-            for (const part& p : parts)
+            for (const schema_part& p : parts)
                 if (const json* const at = read_.item(*p.at, i)) all.push_back({at});
-            return flatten(std::move(all));
+            return all_.flatten(std::move(all));
         };
         const part_list rest = item(own);
-        if (is_never(rest)) most = std::min(most, own);
+        if (all_.is_never(rest)) most = std::min(most, own);
         if (least > most) return out_.never();
         own = std::min(own, most);
         if (own == 0) return most == 0 ? text_.array(out_.never(), 0, 0) : text_.array(schema(rest), least, most);
@@ -364,29 +200,11 @@ private:
 
     // --- Objects ---
 
-    std::vector<std::string> required(const part_list& parts) const {
-        std::vector<std::string> out;
-        for (const part& p : parts)
-            if (const json* const names = read_.list(*p.at, "required"))
-                for (const json& name : *names) {
-                    if (!name.is_string()) read_.refuse(errc::bad_file, *p.at, "required", "lists something that is no name");
-                    out.push_back(name.get<std::string>());
-                }
-        return out;
-    }
-
-    /// What governs a member.
-    part_list member_parts(const part_list& parts, const std::string& name) {
-        part_list out;
-        for (const part& p : parts) read_.for_each_part(*p.at, name, [&](const json& at) { out.push_back({&at}); });
-        return out;
-    }
-
     /// What governs members that have no part of their own; nothing where there can be none.
     std::optional<part_list> other_members(const part_list& parts) {
         part_list out;
         bool lists_members = false, speaks_of_others = false;
-        for (const part& p : parts) {
+        for (const schema_part& p : parts) {
             const json* const patterns = read_.members(*p.at, "patternProperties");
             const bool has_patterns = patterns != nullptr && !patterns->empty();
             lists_members |= schema_reader::find(*p.at, "properties") != nullptr || has_patterns;
@@ -395,18 +213,9 @@ private:
             speaks_of_others = true;
             if (!has_patterns) out.push_back({rest});
         }
-        if (lists_members && !speaks_of_others && !options_.open_objects && pattern_members(parts).empty()) return std::nullopt;
-        out = flatten(std::move(out));
-        if (is_never(out)) return std::nullopt;
-        return out;
-    }
-
-    /// The patternProperties of all parts.
-    std::vector<std::pair<std::string, part>> pattern_members(const part_list& parts) {
-        std::vector<std::pair<std::string, part>> out;
-        for (const part& p : parts)
-            if (const json* const patterns = read_.members(*p.at, "patternProperties"))
-                for (const auto& [text, at] : patterns->items()) out.emplace_back(text, part{&at});
+        if (lists_members && !speaks_of_others && !options_.open_objects && all_.pattern_members(parts).empty()) return std::nullopt;
+        out = all_.flatten(std::move(out));
+        if (all_.is_never(out)) return std::nullopt;
         return out;
     }
 
@@ -415,24 +224,23 @@ private:
         std::optional<part_list> value = other_members(parts);
         if (!value) return std::nullopt;
         part_list name_parts;
-        for (const part& p : parts)
+        for (const schema_part& p : parts)
             if (const json* const n = schema_reader::find(*p.at, "propertyNames")) name_parts.push_back({n});
-        name_parts = flatten(std::move(name_parts));
-        for (const part& p : name_parts)
+        name_parts = all_.flatten(std::move(name_parts));
+        for (const schema_part& p : name_parts)
             for (const char* const keyword : {"anyOf", "oneOf", "enum", "const"})
                 if (schema_reader::find(*p.at, keyword) != nullptr)
                     read_.refuse(errc::unsupported, *p.at, keyword,
                                  "names of members are governed by patterns and lengths only; list them in 'properties'");
-        unsigned types = json_type::all;
-        for (const part& p : name_parts) types &= read_.types(*p.at);
-        if (is_never(name_parts) || (types & json_type::string) == 0) return std::nullopt;
+        const unsigned types = all_.types(name_parts);
+        if (all_.is_never(name_parts) || (types & json_type::string) == 0) return std::nullopt;
 
-        const auto patterns = pattern_members(parts);
+        const auto patterns = all_.pattern_members(parts);
         if (patterns.size() > 1) read_.refuse(errc::unsupported, *patterns[1].second.at, "", "only one pattern of names is possible");
         return read_.placed(*parts[0].at, "", [&] {
-            std::optional<char_automaton> key = automaton(name_parts);
+            std::optional<char_automaton> key = all_.automaton(name_parts);
             if (!key && !name_parts.empty()) {
-                const auto [least, most] = counts(name_parts, "minLength", "maxLength");
+                const auto [least, most] = all_.counts(name_parts, "minLength", "maxLength");
                 if (least > most) return out_.never();
                 if (least > 0 || most != unlimited) key = char_automaton::of_length(least, most, most != unlimited);
             }
@@ -447,19 +255,19 @@ private:
     }
 
     bool name_allowed(const part_list& parts, const std::string& name) {
-        return std::all_of(parts.begin(), parts.end(), [&](const part& p) {
+        return std::all_of(parts.begin(), parts.end(), [&](const schema_part& p) {
             const json* const names = schema_reader::find(*p.at, "propertyNames");
             return names == nullptr || read_.admits(*names, json(name));
         });
     }
 
     expression object(const part_list& parts) {
-        const std::vector<std::string> needed = required(parts);
+        const std::vector<std::string> needed = all_.required(parts);
         std::vector<std::string> names;
         const auto add = [&](const std::string& name) {
             if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
         };
-        for (const part& p : parts)
+        for (const schema_part& p : parts)
             if (const json* const properties = read_.members(*p.at, "properties"))
                 for (const auto& [name, at] : properties->items()) add(name);
         for (const std::string& name : needed) add(name);
@@ -470,10 +278,10 @@ private:
             const bool possible = name_allowed(parts, name);
             if (!possible && must) return out_.never();
             if (possible)
-                members.push_back({text_.call_to("member", text_.pair(text_.quoted(name), schema(member_parts(parts, name)))), must});
+                members.push_back({text_.call_to("member", text_.pair(text_.quoted(name), schema(all_.member_parts(parts, name)))), must});
         }
         const std::optional<expression> others = other_pair(parts, names);
-        const auto [least, most] = counts(parts, "minProperties", "maxProperties");
+        const auto [least, most] = all_.counts(parts, "minProperties", "maxProperties");
         if (least > most) return out_.never();
         if (members.empty() && others) {
             if (least > 1) refuse_count(parts, "minProperties");
@@ -494,7 +302,7 @@ private:
     };
 
     [[noreturn]] void refuse_count(const part_list& parts, const char* keyword) const {
-        for (const part& p : parts)
+        for (const schema_part& p : parts)
             if (schema_reader::find(*p.at, keyword) != nullptr)
                 read_.refuse(errc::unsupported, *p.at, keyword, "members are counted up to ", most_counted,
                              ", and from below only where all their names are listed: of two with one name a reader keeps one");
@@ -535,6 +343,7 @@ private:
     }
 
     schema_reader read_;
+    schema_parts all_;
     std::string place_;
     json_schema_options options_;
     builder out_;
