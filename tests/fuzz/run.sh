@@ -17,7 +17,7 @@ seeds() {
     case $1 in
         gguf | gguf_model) find tests/data -name '*.gguf' ;;
         safetensors) find tests/data -name '*.safetensors' ;;
-        tokenizer_json) find tests/data -name 'tokenizer*.json' ;;
+        tokenizer_json) find tests/data/tokenizer/json -name '*.json' ;;
         *) find tests/fuzz/seeds/"$1" -type f 2>/dev/null ;;
     esac
 }
