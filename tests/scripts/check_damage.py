@@ -136,7 +136,8 @@ class Runner:
     def run(self, folder):
         ggufs = sorted(folder.rglob("*.gguf"))
         folders = sorted({p.parent for p in folder.rglob("config.json")})
-        tokenizers = [p for p in sorted(folder.rglob("tokenizer*.json")) if p.name != "tokenizer_config.json" and p.parent not in folders]
+        tokenizers = sorted(folder.glob("tokenizer/json/*.json"))
+        vocabularies = sorted(folder.glob("tokenizer/*.gguf"))
         sound = next(p for p in ggufs if p.name == "tiny-llama.gguf")
         texts = {kind: sorted(folder.parent.glob(f"fuzz/seeds/{kind}/*")) for kind in ("template", "gbnf", "json_schema")}
         for i in range(self.options.runs):
@@ -145,7 +146,7 @@ class Runner:
                 kind = i % 6
                 if kind == 0 and ggufs:
                     target = scratch / "damaged.gguf"
-                    self.damage_file(self.rng.choice(ggufs), target)
+                    self.damage_file(self.rng.choice(vocabularies if vocabularies and self.rng.random() < 0.3 else ggufs), target)
                     self.model("gguf", target)
                 elif kind == 1 and folders:
                     target = scratch / "model"
