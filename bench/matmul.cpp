@@ -33,7 +33,15 @@ std::vector<std::byte> random_matrix(dtype type, std::size_t rows, std::size_t c
             case dtype::f32: bytes[i + 3] = std::byte{0x3c}; break;
             case dtype::f16:
             case dtype::bf16: bytes[i + 1] = std::byte{0x3c}; break;
-            case dtype::q4_1: bytes[i + 3] = std::byte{0x2c}; [[fallthrough]];
+            case dtype::q2_k: bytes[i + 81] = bytes[i + 83] = std::byte{0x2c}; break;
+            case dtype::q3_k: bytes[i + 109] = std::byte{0x2c}; break;
+            case dtype::q6_k: bytes[i + 209] = std::byte{0x2c}; break;
+            case dtype::mxfp4: bytes[i] = std::byte{0x7c}; break;
+            case dtype::nvfp4: std::fill_n(&bytes[i], 4, std::byte{0x20}); break;
+            case dtype::q4_1:
+            case dtype::q5_1:
+            case dtype::q4_k:
+            case dtype::q5_k: bytes[i + 3] = std::byte{0x2c}; [[fallthrough]];
             default: bytes[i + 1] = std::byte{0x2c};
         }
     return bytes;
@@ -75,7 +83,7 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
     }
 
     const double best = bench::best_seconds(state, run);
-    const bool integers = info(type).block_size == 32;
+    const bool integers = weights[0].quantized() != nullptr;
     static const double peaks[] = {bench::fma_peak(), bench::int8_peak()};
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
     state.counters["Gop/s"] = rate / 1e9;
@@ -89,15 +97,19 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
 int main(int argc, char** argv) {
     const struct {
         std::size_t n, k;
-    } shapes[] = {{576, 576}, {1536, 576}, {576, 1536}, {4096, 4096}};
-    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::f16, dtype::bf16, dtype::f32})
-        for (const auto [n, k] : shapes)
+    } shapes[] = {{576, 576}, {1536, 576}, {576, 1536}, {768, 2048}, {4096, 4096}, {8192, 2048}};
+    for (const dtype type :
+         {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k,
+          dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4, dtype::nvfp4, dtype::iq3_xxs, dtype::f16, dtype::bf16, dtype::f32})
+        for (const auto [n, k] : shapes) {
+            if (k % info(type).block_size != 0) continue;
             for (const std::size_t rows : {std::size_t{1}, std::size_t{4}, std::size_t{128}, std::size_t{512}})
                 for (const std::size_t threads : {std::size_t{1}, std::size_t{2}})
                     benchmark::RegisterBenchmark(concat(to_string(type), "/", n, "x", k, "/rows:", rows, "/threads:", threads).c_str(),
                                                  [=, n = n, k = k](benchmark::State& s) { product(s, type, n, k, rows, threads); })
                         ->UseManualTime()
                         ->MinTime(0.1);
+        }
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
 }

@@ -34,21 +34,51 @@ struct plain_block {
     float scale;
 };
 
-/// Codes, scale and minimum of a block in the file.
+/// 32 values of a row: codes, and a scale and a minimum for each half of them.
 struct plain_weights {
-    plain_weights(dtype type, const std::byte* p) {
-        d = format::detail::half_at(p);
-        if (type == dtype::q4_1) m = format::detail::half_at(p + 2);
-        const std::byte* codes = p + (type == dtype::q4_1 ? 4 : 2);
-        for (int i = 0; i < 32; ++i) {
-            const int byte = std::to_integer<int>(codes[type == dtype::q8_0 ? i : i % 16]);
-            if (type == dtype::q8_0)
-                q[i] = static_cast<std::int8_t>(byte);
-            else
-                q[i] = (i < 16 ? byte & 15 : byte >> 4) - (type == dtype::q4_0 ? 8 : 0);
+    plain_weights(dtype type, const std::byte* row, std::size_t first) : halves(type == dtype::q6_k), minima(false) {
+        const auto* p = reinterpret_cast<const std::uint8_t*>(row) + first / info(type).block_size * info(type).block_bytes;
+        const auto half_at = [&](std::size_t at) { return format::detail::half_at(p + at); };
+        const std::size_t group = first % 256 / 32;
+        if (type == dtype::q8_0) {
+            for (int i = 0; i < 32; ++i) q[i] = static_cast<std::int8_t>(p[2 + i]);
+            scale[0] = half_at(0);
+        } else if (type == dtype::q4_0 || type == dtype::q4_1) {
+            minima = type == dtype::q4_1;
+            for (int i = 0; i < 32; ++i)
+                q[i] = (i < 16 ? p[(minima ? 4 : 2) + i] & 15 : p[(minima ? 4 : 2) + i - 16] >> 4) - (minima ? 0 : 8);
+            scale[0] = half_at(0);
+            if (minima) minimum = half_at(2);
+        } else if (type == dtype::q4_k) {
+            minima = true;
+            for (std::size_t i = 0; i < 32; ++i) q[i] = p[16 + group / 2 * 32 + i] >> (group % 2 * 4) & 15;
+            const std::uint8_t* s = p + 4;
+            const int d = group < 4 ? s[group] & 63 : (s[group + 4] & 15) | s[group - 4] >> 6 << 4;
+            const int m = group < 4 ? s[group + 4] & 63 : s[group + 4] >> 4 | s[group] >> 6 << 4;
+            scale[0] = half_at(0) * static_cast<float>(d);
+            minimum = -half_at(2) * static_cast<float>(m);
+        } else {  // q6_k
+            const std::size_t half = group / 4, quarter = group % 4;
+            for (std::size_t i = 0; i < 32; ++i) {
+                const int low = p[half * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
+                q[i] = (low | (p[128 + half * 32 + i] >> (quarter * 2) & 3) << 4) - 32;
+            }
+            for (std::size_t h = 0; h < 2; ++h)
+                scale[h] = half_at(208) * static_cast<float>(static_cast<std::int8_t>(p[192 + group * 2 + h]));
         }
     }
-    float d, m = 0;
+
+    /// The products with 32 activations, in units of the weights.
+    float dot(const plain_block& a) const {
+        int sum[2] = {};
+        for (int i = 0; i < 32; ++i) sum[halves ? i / 16 : 0] += q[i] * a.q[i];
+        float t = static_cast<float>(sum[0]) * scale[0];
+        if (halves) t = plain_fma(static_cast<float>(sum[1]), scale[1], t);
+        return minima ? plain_fma(minimum, static_cast<float>(a.sum), t) : t;
+    }
+
+    bool halves, minima;
+    float scale[2], minimum = 0;
     int q[32];
 };
 
@@ -124,7 +154,7 @@ TEMPLATE_LIST_TEST_CASE("exact products are one chain of fma over the decoded we
     }
 }
 
-TEMPLATE_LIST_TEST_CASE("products of formats in file layout are sixteen chains of fma, added by halves", "[backend]", architectures) {
+TEMPLATE_LIST_TEST_CASE("products with weights in file layout are sixteen chains of fma, added by halves", "[backend]", architectures) {
     const std::size_t rows = 3, n = 19;
     for (const dtype type : matrix_types) {
         if (has_panels(type)) continue;
@@ -144,30 +174,27 @@ TEMPLATE_LIST_TEST_CASE("products of formats in file layout are sixteen chains o
         }
         CAPTURE(to_string(type));
         for (const compute policy : {compute::exact, compute::native}) {
+            if (policy == compute::native && has_integer_products(type)) continue;
             const cpu<TestType> backend({.policy = policy});
             CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
         }
     }
 }
 
-TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a block, scaled once", "[backend]", architectures) {
-    const std::size_t rows = 8, n = 35, k = 160;
+TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a block, scaled by weights, then by activations", "[backend]", architectures) {
+    const std::size_t rows = 8, n = 35, k = 768;
     std::vector<float> x = random_floats(rows * k, 1);
     std::fill_n(x.begin() + 32, 32, 0.0f);                                 // a block of zeros
     for (std::size_t i = 0; i < 32; ++i) x[k + i] = i % 2 ? 1.0f : -1.0f;  // one of extremes
-    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1}) {
+    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q4_k, dtype::q6_k}) {
         const file_matrix file(type, n, k, 2);
         std::vector<float> want(rows * n);
         for (std::size_t r = 0; r < rows; ++r)
-            for (std::size_t b = 0; b < k / 32; ++b) {
-                const plain_block a(x.data() + r * k + b * 32);
+            for (std::size_t j = 0; j < k; j += 32) {
+                const plain_block a(x.data() + r * k + j);
                 for (std::size_t i = 0; i < n; ++i) {
-                    const plain_weights w(type, file.view.row(i) + b * info(type).block_bytes);
-                    int sum = 0;
-                    for (int j = 0; j < 32; ++j) sum += w.q[j] * a.q[j];
                     float& acc = want[r * n + i];
-                    acc = plain_fma(static_cast<float>(sum), w.d * a.scale, acc);
-                    if (type == dtype::q4_1) acc = plain_fma(w.m, a.scale * static_cast<float>(a.sum), acc);
+                    acc = plain_fma(plain_weights(type, file.view.row(i), j).dot(a), a.scale, acc);
                 }
             }
         CAPTURE(to_string(type));

@@ -56,11 +56,14 @@ constexpr std::array<dtype, sizeof...(Formats)> types_of(format::list<Formats...
     return {Formats::id...};
 }
 
-/// Formats with a panel layout and kernels of their own, and all that matrices can have.
+/// Unquantized formats in panels, and all formats that matrices can have.
 inline constexpr auto panel_types = types_of(kernels::panel_formats<format::all_weights>{});
 inline constexpr auto matrix_types = types_of(format::all_weights{});
 
 inline bool has_panels(dtype type) { return format::contains(kernels::panel_formats<format::all_weights>{}, type); }
+
+/// Whether `native` products multiply the format's codes as integers.
+inline bool has_integer_products(dtype type) { return kernels::quantized_panels_of<default_arch>(format::all_weights{}, type) != nullptr; }
 
 /// The least number of columns that is at least `cols` and whole blocks.
 inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(cols, std::size_t{info(type).block_size}); }
@@ -69,8 +72,9 @@ inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(
 struct file_matrix {
     file_matrix(dtype type, std::size_t rows, std::size_t cols, unsigned seed)
         : bytes(rows * row_bytes(type, cols) + 1), view{"test", type, rows, cols, bytes.data() + 1} {
-        const std::vector<std::byte> blocks = has_panels(type) ? encode_blocks(type, random_floats(rows * cols, seed))
-                                                               : random_blocks(type, rows * cols / info(type).block_size, seed);
+        const bool encodable = has_panels(type) || type == dtype::q8_0 || type == dtype::q4_0 || type == dtype::q4_1;
+        const std::vector<std::byte> blocks = encodable ? encode_blocks(type, random_floats(rows * cols, seed))
+                                                        : random_blocks(type, rows * cols / info(type).block_size, seed);
         std::memcpy(bytes.data() + 1, blocks.data(), blocks.size());
     }
     std::vector<std::byte> bytes;

@@ -53,6 +53,11 @@ inline std::uint8_t even_signs(std::uint32_t seven) noexcept {
     return static_cast<std::uint8_t>(seven | (0x6996u >> (folded & 15) & 1) << 7);
 }
 
+/// The 6-bit scale of a group of iq4_xs: nibbles in bytes 4 … 7 of the block, under pairs in bytes 2 and 3.
+inline std::uint8_t iq4_xs_scale(const std::uint8_t* block, std::size_t g) noexcept {
+    return static_cast<std::uint8_t>((block[4 + g / 2] >> (g % 2 * 4) & 15) | (block[2 + g / 4] >> (g % 4 * 2) & 3) << 4);
+}
+
 }  // namespace detail
 
 /// 32 values: d, 16 bytes of nibbles: low ones first. value = d · levels[q].
@@ -74,12 +79,11 @@ struct iq4_xs {
     static void decode(const std::byte* block, float* out) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p);
-        const unsigned high = detail::read_at<std::uint16_t>(p + 2);
         std::uint8_t q[256];
         for (std::size_t g = 0; g < 8; ++g) detail::split_nibbles<16>(p + 8 + g * 16, q + g * 32);
         for (std::size_t g = 0; g < 8; ++g) {
-            const int scale = static_cast<int>((p[4 + g / 2] >> (g % 2 * 4) & 15) | (high >> (2 * g) & 3) << 4) - 32;
-            detail::scale_levels<32, V>(d * static_cast<float>(scale), detail::iq4_levels, q + g * 32, out + g * 32);
+            const float scale = d * static_cast<float>(detail::iq4_xs_scale(p, g) - 32);
+            detail::scale_levels<32, V>(scale, detail::iq4_levels, q + g * 32, out + g * 32);
         }
     }
 };

@@ -24,19 +24,28 @@ inline void scale_16(float factor, const Integer* p, float* out) noexcept {
     }
 }
 
-/// The eight 6-bit scales and minima of q4_k and q5_k, times d and dmin, from 12 bytes: 0 … 3 are the low six bits of bytes 0 … 3
-/// and 4 … 7; 4 … 7 are the nibbles of bytes 8 … 11 under the high two bits of the former.
-template <float_vector V>
-inline void six_bit_pairs(float d, float dmin, const std::uint8_t* p, super_block<V>& out) noexcept {
+/// The eight 6-bit scales, then minima of q4_k and q5_k from 12 bytes: 0 … 3 are the low six bits of bytes 0 … 3 and 4 … 7;
+/// 4 … 7 are the nibbles of bytes 8 … 11 under the high two bits of the former. // out: (16)
+inline void six_bit_pairs(const std::uint8_t* p, std::uint8_t* out) noexcept {
     const auto scales = read_at<std::uint32_t>(p), minima = read_at<std::uint32_t>(p + 4), nibbles = read_at<std::uint32_t>(p + 8);
     const auto join = [](std::uint32_t low, std::uint32_t four) {
         return (low & 0x3f3f3f3fu) | static_cast<std::uint64_t>((four & 0x0f0f0f0fu) | (low >> 2 & 0x30303030u)) << 32;
     };
-    std::uint8_t bytes[16];
-    store_16(pair(join(scales, nibbles), 0), bytes);
+    store_16(pair(join(scales, nibbles), join(minima, nibbles >> 4)), out);
+}
+
+/// Those, times d and dmin.
+template <float_vector V>
+inline void six_bit_pairs(float d, float dmin, const std::uint8_t* p, super_block<V>& out) noexcept {
+    std::uint8_t bytes[24] = {};
+    six_bit_pairs(p, bytes);
     scale_16<V>(d, bytes, out.scale);
-    store_16(pair(join(minima, nibbles >> 4), 0), bytes);
-    scale_16<V>(dmin, bytes, out.minimum);
+    scale_16<V>(dmin, bytes + 8, out.minimum);
+}
+
+/// The 6-bit scale of a group of q3_k: nibbles in bytes 96 … 103 of the block, under pairs in bytes 104 … 107.
+inline std::uint8_t q3_k_scale(const std::uint8_t* block, std::size_t g) noexcept {
+    return static_cast<std::uint8_t>((block[96 + g % 8] >> (g / 8 * 4) & 15) | (block[104 + g % 4] >> (g / 4 * 2) & 3) << 4);
 }
 
 /// Codes of two bits, 64 bytes: bits 2j of bytes 32h … 32h + 31 are values 128h + 32j … + 31. // q: (256)
@@ -62,6 +71,18 @@ inline void add_bits(const std::uint8_t* p, std::uint8_t* q) noexcept {
                      at);
         }
     }
+}
+
+/// Codes of six bits: 128 bytes of low nibbles, of values 128h … 128h + 63 and + 64 … + 127, and 64 of high pairs. // q: (256)
+inline void six_bit_codes(const std::uint8_t* nibbles, const std::uint8_t* pairs, std::uint8_t* q) noexcept {
+    two_bit_codes(pairs, q);
+    for (std::size_t half = 0; half < 256; half += 128)
+        for (std::size_t i = 0; i < 64; i += 16) {
+            const bytes_16 low = load_16(nibbles + half / 2 + i);
+            std::uint8_t* at = q + half + i;
+            store_16(left(load_16(at), 4, 48) | (low & 15), at);
+            store_16(left(load_16(at + 64), 4, 48) | right(low, 4, 15), at + 64);
+        }
 }
 
 /// Makes 256 codes signed, around an offset.
@@ -95,8 +116,7 @@ struct q3_k {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p + 108);
         detail::super_block<V> s;
-        for (std::size_t g = 0; g < 16; ++g)
-            s.scale[g] = d * static_cast<float>((p[96 + g % 8] >> (g / 8 * 4) & 15) + (p[104 + g % 4] >> (g / 4 * 2) & 3) * 16 - 32);
+        for (std::size_t g = 0; g < 16; ++g) s.scale[g] = d * static_cast<float>(detail::q3_k_scale(p, g) - 32);
         detail::two_bit_codes(p + 32, s.code);
         detail::add_bits<4>(p, s.code);
         detail::lower(s.code, 4);
@@ -139,14 +159,8 @@ struct q6_k {
         const std::uint8_t* p = detail::bytes_of(block);
         detail::super_block<V> s;
         detail::scale_16<V>(detail::half_at(p + 208), reinterpret_cast<const std::int8_t*>(p + 192), s.scale);
-        detail::two_bit_codes(p + 128, s.code);
-        for (std::size_t i = 0; i < 64; i += 16)
-            for (std::size_t half = 0; half < 256; half += 128) {
-                const detail::bytes_16 low = detail::load_16(p + half / 2 + i);
-                std::uint8_t* q = s.code + half + i;
-                detail::store_16(detail::left(detail::load_16(q), 4, 48) + (low & 15) - 32, q);
-                detail::store_16(detail::left(detail::load_16(q + 64), 4, 48) + detail::right(low, 4, 15) - 32, q + 64);
-            }
+        detail::six_bit_codes(p, p + 128, s.code);
+        detail::lower(s.code, 32);
         s.template put<16>(out);
     }
 };

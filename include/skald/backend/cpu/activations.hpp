@@ -13,21 +13,17 @@
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// 32 activations: value i ≈ scale · q[i], with scale = max |value| / 127 and q rounded to nearest, ties to even.
-struct int8_block {
+/// 32 activations: value i ≈ scale · q[i], with scale = max |value| / 127 and q rounded to nearest, ties to even. A cache line.
+/// Sums are of all, of the first 16 and of the last 16 values.
+struct alignas(64) int8_block {
     static constexpr std::size_t size = 32;
 
     std::int8_t q[size];
     float scale;
-    float sum;              ///< scale · Σq, for the minima of weights
-    std::int32_t start[2];  ///< -128 · Σq and -8 · Σq: where a dot product with codes around 128 or 8 begins
-
-    template <int Zero>
-    SKALD_INLINE std::int32_t start_for() const noexcept {
-        static_assert(Zero == 128 || Zero == 8 || Zero == 0);
-        return Zero == 0 ? 0 : start[Zero == 8];
-    }
+    std::int32_t start[3];  ///< -128 · Σq: where a dot product with codes around 128 begins
+    float sum[3];           ///< Σq, for the minima of weights
 };
+static_assert(sizeof(int8_block) == 64);
 
 /// Encodes 32 floats.
 template <class Arch>
@@ -38,17 +34,26 @@ SKALD_INLINE void encode_int8(const float* x, int8_block& out) noexcept {
     const V inverse = V::broadcast(greatest > 0.0f ? 127.0f / greatest : 0.0f);
     (a * inverse).store_i8(out.q);
     (b * inverse).store_i8(out.q + lanes);
-    // Sums of bytes: psadbw adds unsigned ones, so 128 is added to each and 32 · 128 taken off.
-    const __m128i flip = _mm_set1_epi8(-128), zero = _mm_setzero_si128();
-    const auto* q = reinterpret_cast<const __m128i*>(out.q);
-    const __m128i sums = _mm_add_epi32(_mm_sad_epu8(_mm_xor_si128(_mm_loadu_si128(q), flip), zero),
-                                       _mm_sad_epu8(_mm_xor_si128(_mm_loadu_si128(q + 1), flip), zero));
-    const std::int32_t sum = _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 32 * 128;
+    // Sums of bytes: psadbw adds unsigned ones, so 128 is added to each and 16 · 128 taken off.
+    const auto sum_16 = [](const std::int8_t* q) {
+        const __m128i bytes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)), _mm_set1_epi8(-128));
+        const __m128i sums = _mm_sad_epu8(bytes, _mm_setzero_si128());
+        return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
+    };
+    const std::int32_t low = sum_16(out.q), high = sum_16(out.q + lanes), sums[3] = {low + high, low, high};
     out.scale = greatest / 127.0f;
-    out.sum = out.scale * static_cast<float>(sum);
-    out.start[0] = -128 * sum;
-    out.start[1] = -8 * sum;
+    for (std::size_t i = 0; i < 3; ++i) {
+        out.start[i] = -128 * sums[i];
+        out.sum[i] = static_cast<float>(sums[i]);
+    }
 }
+
+/// Rows of int8 blocks that one tile of a product reads. They lie block by block, [row / rows_of_tile][block][row % rows_of_tile],
+/// so that a tile reads its activations as one stream.
+template <class Arch>
+inline constexpr std::size_t rows_of_tile = simd<Arch>::parts == 1   ? 6
+                                            : simd<Arch>::parts == 2 ? 4
+                                                                     : 2;
 
 /// Which encodings a product reads.
 enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2 };
@@ -63,12 +68,14 @@ public:
         : max_rows_(rows),
           max_cols_(cols),
           values_(rows * cols, memory),
-          int8_(encoded ? rows * (cols / int8_block::size) : 0, memory),
-          pairs_(encoded && has_bf16_dot ? rows * round_up(cols, 2) : 0, memory) {}
+          int8_(encoded ? int8_blocks(rows, cols) : 0, memory),
+          pairs_(encoded && has_bf16_dot ? rows * round_up(cols, 2) : 0, memory) {
+        int8_.zero();  // tiles read the rows that are missing to a whole one, too
+    }
 
     static std::size_t bytes(std::size_t rows, std::size_t cols, bool encoded) noexcept {
         std::size_t total = buffer<float>::bytes_for(rows * cols);
-        if (encoded) total += buffer<int8_block>::bytes_for(rows * (cols / int8_block::size));
+        if (encoded) total += buffer<int8_block>::bytes_for(int8_blocks(rows, cols));
         if (encoded && has_bf16_dot) total += buffer<bfloat16>::bytes_for(rows * round_up(cols, 2));
         return total;
     }
@@ -108,15 +115,23 @@ public:
     }
 
     const float* row(std::size_t r) const noexcept { return values_.data() + r * cols_; }
-    const int8_block* int8_row(std::size_t r) const noexcept { return int8_.data() + r * (cols_ / int8_block::size); }
+    /// The block of row r that has columns k … k + 31. The row's next is rows_of_tile blocks further.
+    const int8_block* int8_at(std::size_t r, std::size_t k) const noexcept { return int8_.data() + int8_index(r, k); }
     const bfloat16* pairs_row(std::size_t r) const noexcept { return pairs_.data() + r * round_up(cols_, 2); }
 
 private:
+    static constexpr std::size_t tile = rows_of_tile<Arch>;
+
+    static std::size_t int8_blocks(std::size_t rows, std::size_t cols) noexcept { return round_up(rows, tile) * (cols / int8_block::size); }
+    std::size_t int8_index(std::size_t r, std::size_t k) const noexcept {
+        return (r / tile * (cols_ / int8_block::size) + k / int8_block::size) * tile + r % tile;
+    }
+
     void encode(std::size_t r, unsigned encodings) noexcept {
         const float* x = row(r);
         if (encodings & int8) {
-            int8_block* out = int8_.data() + r * (cols_ / int8_block::size);
-            for (std::size_t b = 0; b < cols_ / int8_block::size; ++b) encode_int8<Arch>(x + b * int8_block::size, out[b]);
+            int8_block* out = int8_.data() + int8_index(r, 0);
+            for (std::size_t b = 0; b < cols_ / int8_block::size; ++b) encode_int8<Arch>(x + b * int8_block::size, out[b * tile]);
         }
         if (encodings & bf16_pairs) {
             bfloat16* out = pairs_.data() + r * round_up(cols_, 2);

@@ -43,14 +43,14 @@ public:
 
     /// Throws errc::unsupported for a format outside `Formats`.
     std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
-        const auto packing = kernels::packing_of<Arch, Formats>(type, "packed_bytes");
-        return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes(type, cols)));
+        const auto packing = kernels::packing_of<Arch, Formats>(type, cols, options_.policy, "packed_bytes");
+        return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes));
     }
 
     /// Throws errc::unsupported, naming the tensor, for a format outside `Formats`.
     matrix pack(const weight_view& w) const {
-        const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.name);
-        matrix out(w.type, w.rows, w.cols, packing.panel_bytes(w.type, w.cols), options_.memory, packing.decode);
+        const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.cols, options_.policy, w.name);
+        matrix out(w.type, w.rows, w.cols, packing, options_.memory);
         team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
             for (std::size_t p = begin; p < end; ++p) {
                 std::memset(out.panel(p), 0, out.panel_bytes());

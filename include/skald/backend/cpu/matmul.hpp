@@ -4,6 +4,7 @@
 // never split, so that no result depends on the split.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory_resource>
 #include <span>
 #include <type_traits>
@@ -20,9 +21,14 @@ namespace skald::inline SKALD_ISA::kernels {
 class packed_matrix {
 public:
     packed_matrix() noexcept = default;
-    packed_matrix(dtype type, std::size_t rows, std::size_t cols, std::size_t panel_bytes, std::pmr::memory_resource* memory,
-                  format::block_decoder decode)
-        : type_(type), decode_(decode), rows_(rows), cols_(cols), panel_bytes_(panel_bytes), bytes_(bytes_for(rows, panel_bytes), memory) {}
+    packed_matrix(dtype type, std::size_t rows, std::size_t cols, const packing& how, std::pmr::memory_resource* memory)
+        : type_(type),
+          decode_(how.decode),
+          quantized_(how.quantized),
+          rows_(rows),
+          cols_(cols),
+          panel_bytes_(how.panel_bytes),
+          bytes_(bytes_for(rows, how.panel_bytes), memory) {}
 
     static constexpr std::size_t bytes_for(std::size_t rows, std::size_t panel_bytes) noexcept {
         return ceil_div(rows, lanes) * panel_bytes;
@@ -37,10 +43,13 @@ public:
     std::byte* panel(std::size_t p) const noexcept { return bytes_.data() + p * panel_bytes_; }
     /// Of rows in file layout; null where panels have a layout of their own.
     format::block_decoder decode() const noexcept { return decode_; }
+    /// Null for other panels than those of quantized.hpp.
+    const quantized_panels* quantized() const noexcept { return quantized_; }
 
 private:
     dtype type_ = dtype::f32;
     format::block_decoder decode_ = nullptr;
+    const quantized_panels* quantized_ = nullptr;
     std::size_t rows_ = 0, cols_ = 0, panel_bytes_ = 0;
     buffer<> bytes_;
 };
@@ -50,19 +59,21 @@ struct decoded_kernel {
     static constexpr encoding reads = plain;
 };
 
-/// The kernel that a format's products run with.
+/// Stands for the products of panels of quantized.hpp.
+struct quantized_kernel {
+    static constexpr encoding reads = int8;
+};
+
+/// The kernel that an unquantized format's products run with.
 template <class Arch, class Format, compute Policy>
 constexpr auto choose_kernel() noexcept {
-    if constexpr (Policy == compute::native && info(Format::id).block_size == 32)
-        return std::type_identity<int8_kernel<Arch, panel_layout<Format>>>{};
-    else if constexpr (Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot)
+    if constexpr (Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot)
         return std::type_identity<bfloat16_kernel<Arch>>{};
     else
         return std::type_identity<float_kernel<Arch, panel_layout<Format>>>{};
 }
 
-/// Rows of activations that are multiplied with a panel before the next: their int8 blocks of a few hundred columns fit the
-/// first cache together with the panels.
+/// Rows of activations that are multiplied with a panel before the next: many enough that unpacking it costs little.
 inline constexpr std::size_t row_block = 72;
 
 /// Where a product's results go: `value` holds the 16 outputs of a panel for a row.
@@ -144,6 +155,53 @@ private:
     const activations<Arch>& in_;
 };
 
+template <class Arch>
+class product<quantized_kernel, Arch> {
+public:
+    product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), weight_(*j.weight), in_(in) {}
+
+    void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        if (row_end - row == 1)
+            one_row(first, last, row);
+        else
+            walk(first, last, row, row_end);
+    }
+
+private:
+    void one_row(std::size_t first, std::size_t last, std::size_t row) const noexcept {
+        alignas(64) float sums[lanes];
+        for (std::size_t p = first; p < last; ++p) {
+            weight_.quantized()->one_row(weight_.panel(p), weight_.cols(), in_.int8_at(row, 0), rows_of_tile<Arch>, sums);
+            put(job_, p, row, simd<Arch>::load(sums));
+        }
+    }
+
+    void walk(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        using tile = quantized_tile<Arch>;
+        static_assert(row_block % tile::rows == 0);
+        const auto run = tile::of(*weight_.quantized());
+        const std::size_t cols = weight_.cols();
+        unpacked_panel panel[tile::panels];
+        alignas(64) typename tile::sums sums[row_block];
+        for (std::size_t p = first; p < last; p += tile::panels) {
+            const std::size_t panels = std::min(tile::panels, last - p);
+            std::memset(sums, 0, sizeof sums);
+            for (std::size_t k = 0; k < cols; k += unpacked_panel::columns) {
+                const std::size_t n = std::min(unpacked_panel::columns, cols - k);
+                for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
+                for (std::size_t r = row; r < row_end; r += tile::rows)
+                    run(panel, in_.int8_at(r, k), n / int8_block::size, sums + (r - row));
+            }
+            for (std::size_t r = row; r < row_end; ++r)
+                for (std::size_t i = 0; i < panels; ++i) put(job_, p + i, r, simd<Arch>::load(sums[r - row][i]));
+        }
+    }
+
+    const matmul_job<packed_matrix>& job_;
+    const packed_matrix& weight_;
+    const activations<Arch>& in_;
+};
+
 /// All products of one input in one parallel region.
 template <class Arch, class Formats>
 class matmul {
@@ -197,6 +255,7 @@ private:
     template <class F>
     void with_kernel(const job& j, F&& f) const {
         if (j.weight->decode() != nullptr) return f(std::type_identity<decoded_kernel>{});
+        if (j.weight->quantized() != nullptr) return f(std::type_identity<quantized_kernel>{});
         format::visit(panel_formats<Formats>{}, j.weight->type(), "matmul", [&](auto format) {
             using Format = decltype(format);
             if (policy_ == compute::native)

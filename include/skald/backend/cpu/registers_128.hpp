@@ -21,9 +21,11 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | scale_by_power(f, n)              | f · 2^n for integers n in [-252, 254], rounded once                                  |
 /// | dot(acc, u, s)                    | int32 acc + the sums of four products unsigned byte · signed byte, exact             |
 /// | dot_bfloat16(acc, a, b)           | acc + the sums of two bf16 products (has_bf16_dot)                                   |
-/// | low_nibbles(i), high_nibbles(i)   | of each byte, as bytes                                                               |
+/// | shifted<N>(i)                     | the bits of each 16-bit word moved up by N, or down by -N                            |
+/// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |
+/// | add_bytes(i, m)                   | the byte m added to each                                                             |
+/// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
-/// | byte<J>(i)                        | byte J of each lane, as an integer in [0, 255]                                       |
 /// | bytes_to_float(b, part)          | the part's share of sixteen signed bytes, converted                                  |
 /// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
 /// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
@@ -129,16 +131,22 @@ struct registers<16> {
 #endif
     }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm_set1_epi32(i); }
-    SKALD_INLINE static ints low_nibbles(ints i) noexcept { return _mm_and_si128(i, _mm_set1_epi8(15)); }
-    SKALD_INLINE static ints high_nibbles(ints i) noexcept { return low_nibbles(_mm_srli_epi16(i, 4)); }
+    template <int N>
+    SKALD_INLINE static ints shifted(ints i) noexcept {
+        return N < 0 ? _mm_srli_epi16(i, N < 0 ? -N : 0) : _mm_slli_epi16(i, N < 0 ? 0 : N);
+    }
+    SKALD_INLINE static ints masked(ints i, char m) noexcept { return _mm_and_si128(i, _mm_set1_epi8(m)); }
+    SKALD_INLINE static ints either(ints i, ints j) noexcept { return _mm_or_si128(i, j); }
+    SKALD_INLINE static ints add_bytes(ints i, char m) noexcept { return _mm_add_epi8(i, _mm_set1_epi8(m)); }
+    SKALD_INLINE static ints choose(const std::int8_t (&table)[16], ints i) noexcept {
+        std::uint8_t index[16];
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(index), i);
+        return choose_bytes(table, index);
+    }
 
     SKALD_INLINE static floats low_bfloat16(ints i) noexcept { return _mm_castsi128_ps(_mm_slli_epi32(i, 16)); }
     SKALD_INLINE static floats high_bfloat16(ints i) noexcept {
         return _mm_castsi128_ps(_mm_and_si128(i, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
-    }
-    template <int J>
-    SKALD_INLINE static ints byte(ints i) noexcept {
-        return _mm_and_si128(_mm_srli_epi32(i, 8 * J), _mm_set1_epi32(255));
     }
 
     SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {

@@ -63,16 +63,20 @@ struct registers<64> {
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm512_loadu_si512(p); }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm512_set1_epi32(i); }
-    SKALD_INLINE static ints low_nibbles(ints i) noexcept { return _mm512_and_si512(i, _mm512_set1_epi8(15)); }
-    SKALD_INLINE static ints high_nibbles(ints i) noexcept { return low_nibbles(_mm512_srli_epi16(i, 4)); }
+    template <int N>
+    SKALD_INLINE static ints shifted(ints i) noexcept {
+        return N < 0 ? _mm512_srli_epi16(i, N < 0 ? -N : 0) : _mm512_slli_epi16(i, N < 0 ? 0 : N);
+    }
+    SKALD_INLINE static ints masked(ints i, char m) noexcept { return _mm512_and_si512(i, _mm512_set1_epi8(m)); }
+    SKALD_INLINE static ints either(ints i, ints j) noexcept { return _mm512_or_si512(i, j); }
+    SKALD_INLINE static ints add_bytes(ints i, char m) noexcept { return _mm512_add_epi8(i, _mm512_set1_epi8(m)); }
+    SKALD_INLINE static ints choose(const std::int8_t (&table)[16], ints i) noexcept {
+        return _mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(0xffff, registers<16>::load_ints(table)), i);
+    }
 
     SKALD_INLINE static floats low_bfloat16(ints i) noexcept { return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, i, 16)); }
     SKALD_INLINE static floats high_bfloat16(ints i) noexcept {
         return _mm512_castsi512_ps(_mm512_and_si512(i, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
-    }
-    template <int J>
-    SKALD_INLINE static ints byte(ints i) noexcept {
-        return _mm512_and_si512(_mm512_maskz_srli_epi32(0xffff, i, 8 * J), _mm512_set1_epi32(255));
     }
 
     SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {

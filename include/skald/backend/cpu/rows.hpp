@@ -188,6 +188,23 @@ inline void embed_row(const packed_matrix& table, std::size_t row, float* y, boo
     }
 }
 
+/// y = row, or y += row, of a matrix in panels of quantized.hpp.
+inline void embed_quantized_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
+    const quantized_panels& format = *table.quantized();
+    const std::size_t lane = row % lanes, group = format.halves ? 16 : 32;
+    unpacked_panel some;
+    for (std::size_t k = 0; k < table.cols(); k += unpacked_panel::columns) {
+        const std::size_t n = std::min(unpacked_panel::columns, table.cols() - k);
+        format.unpack(table.panel(row / lanes), table.cols(), k, n, some);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto code = static_cast<float>(some.code[i / 4][lane][i % 4] - 128);
+            float value = some.scale[i / group][lane] * code;  // exact, so that the sum is rounded once, fused or not
+            if (format.minima) value += some.minimum[i / group][lane];
+            y[k + i] = accumulate ? y[k + i] + value : value;
+        }
+    }
+}
+
 /// y = row, or y += row, of a matrix in panels.
 template <class Layout>
 void embed_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
@@ -204,10 +221,13 @@ void embed_row(const packed_matrix& table, std::size_t row, float* y, bool accum
 template <class Arch, class Formats>
 void embed(const packed_matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate, const workers& w) {
     using copy = void (*)(const packed_matrix&, std::size_t, float*, bool) noexcept;
-    const copy embed_row = table.decode() != nullptr
-                               ? copy(detail::embed_row)
-                               : format::visit(panel_formats<Formats>{}, table.type(), "embed",
-                                               [](auto format) -> copy { return detail::embed_row<panel_layout<decltype(format)>>; });
+    const auto choose = [&]() -> copy {
+        if (table.decode() != nullptr) return detail::embed_row;
+        if (table.quantized() != nullptr) return detail::embed_quantized_row;
+        return format::visit(panel_formats<Formats>{}, table.type(), "embed",
+                             [](auto format) -> copy { return detail::embed_row<panel_layout<decltype(format)>>; });
+    };
+    const copy embed_row = choose();
     w.split(tokens.size(), detail::rows_a_thread(table.cols()), [&](std::size_t begin, std::size_t end) {
         for (std::size_t r = begin; r < end; ++r)
             embed_row(table, static_cast<std::size_t>(tokens[r]), out.data() + r * out.strides()[0], accumulate);

@@ -4,6 +4,7 @@
 // and the order of arithmetic are the same on every target. Arithmetic is xsimd's; what xsimd lacks is in registers_*.hpp.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <skald/backend/cpu/registers_512.hpp>
 #include <skald/core/half.hpp>
@@ -190,12 +191,24 @@ public:
         const reg r = native::broadcast_int(v);
         return make([&](std::size_t) { return r; });
     }
-    /// The low and the high four bits of each byte, as bytes.
-    SKALD_INLINE friend simd_int low_nibbles(simd_int a) noexcept {
-        return make([&](std::size_t i) { return native::low_nibbles(a.r_[i]); });
+    SKALD_INLINE void store(void* p) const noexcept {  // 64 bytes
+        for (std::size_t i = 0; i < parts; ++i) std::memcpy(static_cast<std::byte*>(p) + i * sizeof(reg), &r_[i], sizeof(reg));
     }
-    SKALD_INLINE friend simd_int high_nibbles(simd_int a) noexcept {
-        return make([&](std::size_t i) { return native::high_nibbles(a.r_[i]); });
+    /// The bits of `mask` of each byte, after a shift up by N, or down by -N; the mask must exclude what comes from a neighbour.
+    template <int N>
+    SKALD_INLINE simd_int bits(std::uint8_t mask) const noexcept {
+        return make(
+            [&](std::size_t i) { return native::masked(N == 0 ? r_[i] : native::template shifted<N>(r_[i]), static_cast<char>(mask)); });
+    }
+    SKALD_INLINE friend simd_int operator|(simd_int a, simd_int b) noexcept {
+        return make([&](std::size_t i) { return native::either(a.r_[i], b.r_[i]); });
+    }
+    SKALD_INLINE friend simd_int add_bytes(simd_int a, std::uint8_t value) noexcept {
+        return make([&](std::size_t i) { return native::add_bytes(a.r_[i], static_cast<char>(value)); });
+    }
+    /// table[byte] of each byte, all of them below 16.
+    SKALD_INLINE friend simd_int choose(const std::int8_t (&table)[16], simd_int a) noexcept {
+        return make([&](std::size_t i) { return native::choose(table, a.r_[i]); });
     }
     /// The lower and the upper bf16 of each lane, converted.
     SKALD_INLINE friend simd<Arch> low_bfloat16(simd_int a) noexcept {
@@ -206,13 +219,6 @@ public:
     SKALD_INLINE friend simd<Arch> high_bfloat16(simd_int a) noexcept {
         simd<Arch> out;
         for (std::size_t i = 0; i < parts; ++i) out.part(i) = native::high_bfloat16(a.r_[i]);
-        return out;
-    }
-    /// Byte J of each lane, converted.
-    template <int J>
-    SKALD_INLINE simd<Arch> byte_to_float() const noexcept {
-        simd<Arch> out;
-        for (std::size_t i = 0; i < parts; ++i) out.part(i) = native::to_float(native::template byte<J>(r_[i]));
         return out;
     }
     /// acc + Σ of each lane's four products u (unsigned bytes) · s (signed bytes); exact.

@@ -64,95 +64,103 @@ private:
     }
 };
 
-/// Quantized weights against int8 activations: per block of 32 exact integer sums, then one convert, one multiply and one fma;
-/// a layout with minima adds minimum · (scale · Σq) by one fma more.
-template <class Arch, class Layout>
-struct int8_kernel {
-    using row = int8_block;
-    static constexpr encoding reads = int8;
-    static constexpr std::size_t rows = parts_of<Arch> == 1 ? 6 : parts_of<Arch> == 2 ? 4 : 2;
+/// A tile of quantized products: rows_of_tile rows of activations by `panels` unpacked panels. Per group of columns exact integer
+/// sums; the canonical order is in quantized.hpp.
+template <class Arch>
+struct quantized_tile {
+    static constexpr std::size_t rows = rows_of_tile<Arch>;
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    static constexpr std::size_t panels_of_one_row = 1;
+    using sums = float[panels][lanes];
 
-    static const row* row_of(const activations<Arch>& a, std::size_t r) noexcept { return a.int8_row(r); }
+    /// acc[r][p] += the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
+    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, sums* acc) noexcept;
 
-    template <std::size_t R, std::size_t P>
-    SKALD_INLINE static void run(const std::byte* const (&panel)[P], const row* const (&x)[R], std::size_t cols,
-                                 simd<Arch> (&acc)[R][P]) noexcept {
-        for (std::size_t b = 0; b < cols / Layout::block; ++b) {
-            simd_int<Arch> sum[R][P];
-#pragma GCC unroll 16
-            for (std::size_t r = 0; r < R; ++r) {
-                const auto start = simd_int<Arch>::broadcast(x[r][b].template start_for<Layout::zero>());
-#pragma GCC unroll 4
-                for (std::size_t p = 0; p < P; ++p) sum[r][p] = start;
-            }
-            if constexpr (Layout::code_bytes == 512) {
-#pragma GCC unroll 8
-                for (std::size_t i = 0; i < 8; ++i) {
-                    simd_int<Arch> w[P];
-#pragma GCC unroll 4
-                    for (std::size_t p = 0; p < P; ++p) w[p] = codes<R>(panel[p], b, i);
-                    step(w, x, b, i, sum);
-                }
-            } else {
-#pragma GCC unroll 4
-                for (std::size_t i = 0; i < 4; ++i) {
-                    simd_int<Arch> low[P], high[P];
-#pragma GCC unroll 4
-                    for (std::size_t p = 0; p < P; ++p) {
-                        const auto both = codes<R>(panel[p], b, i);
-                        low[p] = low_nibbles(both);
-                        high[p] = high_nibbles(both);
-                    }
-                    step(low, x, b, i, sum);
-                    step(high, x, b, i + 4, sum);
-                }
-            }
-            finish(panel, x, cols, b, sum, acc);
-        }
+    static function of(const quantized_panels& format) noexcept {
+        if (format.halves) return format.minima ? run<true, true> : run<true, false>;
+        return format.minima ? run<false, true> : run<false, false>;
     }
 
 private:
-    template <std::size_t R>
-    SKALD_INLINE static simd_int<Arch> codes(const std::byte* panel, std::size_t b, std::size_t i) noexcept {
-        const std::byte* p = Layout::codes(panel, b) + i * 64;
-        if constexpr (R == 1) __builtin_prefetch(p + prefetch_distance);
-        return simd_int<Arch>::load(p);
-    }
+    using V = simd<Arch>;
+    using ints = simd_int<Arch>;
 
-    template <std::size_t R, std::size_t P>
-    SKALD_INLINE static void step(const simd_int<Arch> (&w)[P], const row* const (&x)[R], std::size_t b, std::size_t i,
-                                  simd_int<Arch> (&sum)[R][P]) noexcept {
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r) {
-            const auto a = simd_int<Arch>::broadcast(detail::read_as<std::int32_t>(x[r][b].q + 4 * i));
-#pragma GCC unroll 4
-            for (std::size_t p = 0; p < P; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
-        }
-    }
-
-    template <std::size_t R, std::size_t P>
-    SKALD_INLINE static void finish(const std::byte* const (&panel)[P], const row* const (&x)[R], std::size_t cols, std::size_t b,
-                                    const simd_int<Arch> (&sum)[R][P], simd<Arch> (&acc)[R][P]) noexcept {
-        simd<Arch> scale[P];
-#pragma GCC unroll 4
-        for (std::size_t p = 0; p < P; ++p) scale[p] = Layout::template scale<Arch>(panel[p], cols, b);
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r) {
-            const auto a = simd<Arch>::broadcast(x[r][b].scale);
-#pragma GCC unroll 4
-            for (std::size_t p = 0; p < P; ++p) acc[r][p] = fma(to_float(sum[r][p]), scale[p] * a, acc[r][p]);
-        }
-        if constexpr (Layout::zero == 0) {
-#pragma GCC unroll 4
-            for (std::size_t p = 0; p < P; ++p) scale[p] = Layout::template scale<Arch>(panel[p], cols, b, 1);
-#pragma GCC unroll 16
-            for (std::size_t r = 0; r < R; ++r) {
-                const auto a = simd<Arch>::broadcast(x[r][b].sum);
-#pragma GCC unroll 4
-                for (std::size_t p = 0; p < P; ++p) acc[r][p] = fma(scale[p], a, acc[r][p]);
+    template <bool Halves, bool Minima>
+    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, sums* acc) noexcept {
+        for (std::size_t b = 0; b < blocks; ++b, x += rows) {
+            V t[rows][panels];
+            if constexpr (Halves) {
+                ints sum[rows][panels];
+                dots<0, 4>(panel, x, b, 1, sum);
+                scale<true>(panel, b * 2, sum, t);
+                dots<4, 8>(panel, x, b, 2, sum);
+                scale<false>(panel, b * 2 + 1, sum, t);
+            } else {
+                ints sum[rows][panels];
+                dots<0, 8>(panel, x, b, 0, sum);
+                scale<true>(panel, b, sum, t);
             }
+            if constexpr (Minima) {
+                for (std::size_t part = Halves ? 1 : 0, g = Halves ? b * 2 : b; part < (Halves ? 3 : 1); ++part, ++g)
+                    lower(panel, x, g, part, t);
+            }
+#pragma GCC unroll 16
+            for (std::size_t r = 0; r < rows; ++r) {
+                const V a = V::broadcast(x[r].scale);
+#pragma GCC unroll 4
+                for (std::size_t p = 0; p < panels; ++p) fma(t[r][p], a, V::load(acc[r][p])).store(acc[r][p]);
+            }
+        }
+    }
+
+    template <std::size_t Begin, std::size_t End>
+    SKALD_INLINE static void dots(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t b, std::size_t part,
+                                  ints (&sum)[rows][panels]) noexcept {
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < rows; ++r) {
+            const auto start = ints::broadcast(x[r].start[part]);
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) sum[r][p] = start;
+        }
+#pragma GCC unroll 8
+        for (std::size_t i = Begin; i < End; ++i) {
+            ints w[panels];
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) w[p] = ints::load(panel[p].code[b * 8 + i]);
+#pragma GCC unroll 16
+            for (std::size_t r = 0; r < rows; ++r) {
+                const auto a = ints::broadcast(detail::read_as<std::int32_t>(x[r].q + 4 * i));
+#pragma GCC unroll 4
+                for (std::size_t p = 0; p < panels; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
+            }
+        }
+    }
+
+    template <bool First>
+    SKALD_INLINE static void scale(const unpacked_panel (&panel)[panels], std::size_t g, const ints (&sum)[rows][panels],
+                                   V (&t)[rows][panels]) noexcept {
+#pragma GCC unroll 4
+        for (std::size_t p = 0; p < panels; ++p) {
+            const V s = V::load(panel[p].scale[g]);
+#pragma GCC unroll 16
+            for (std::size_t r = 0; r < rows; ++r) {
+                if constexpr (First)
+                    t[r][p] = to_float(sum[r][p]) * s;
+                else
+                    t[r][p] = fma(to_float(sum[r][p]), s, t[r][p]);
+            }
+        }
+    }
+
+    SKALD_INLINE static void lower(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t g, std::size_t part,
+                                   V (&t)[rows][panels]) noexcept {
+        V m[panels];
+#pragma GCC unroll 4
+        for (std::size_t p = 0; p < panels; ++p) m[p] = V::load(panel[p].minimum[g]);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < rows; ++r) {
+            const V sum = V::broadcast(x[r].sum[part]);
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) t[r][p] = fma(m[p], sum, t[r][p]);
         }
     }
 };
