@@ -93,6 +93,22 @@ void add_generation(CLI::App* app, generate_command& c) {
     app->add_flag("-q,--quiet", c.quiet, "no statistics");
 }
 
+void add_quantize(CLI::App* app, quantize_command& c) {
+    app->add_option("IN", c.in, "the GGUF file to read, in any format; best F32, BF16 or F16")->required()->type_name("FILE");
+    app->add_option("OUT", c.out, "the GGUF file to write")->required()->type_name("FILE");
+    app->add_option("--type", c.type, "the format or mixture, as Q8_0 or Q4_K_M")->required()->type_name("TYPE");
+    app->add_option("--tensor-type", c.tensor_types, "another format for tensors whose name matches (may be given several times)")
+        ->allow_extra_args(false)
+        ->type_name("REGEX=TYPE");
+    app->add_option("-t,--threads", c.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
+    app->add_option_function<std::int64_t>(
+           "--split", [&c](std::int64_t megabytes) { c.max_file_bytes = static_cast<std::uint64_t>(megabytes) * 1'000'000; },
+           "split over files of at most that many megabytes of tensors")
+        ->check(whole(1))
+        ->type_name("MB");
+    app->add_flag("-q,--quiet", c.quiet, "no table at the end");
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -117,6 +133,7 @@ int run_command_line(int argc, char** argv) {
     score_command score_options;
     template_command template_options;
     bench_command bench_options;
+    quantize_command quantize_options;
 
     CLI::App* sub = command("run", "Answers one message, or continues a text", run_options, run);
     add_generation(sub, run_options);
@@ -233,6 +250,9 @@ int run_command_line(int argc, char** argv) {
         ->allow_extra_args(false)
         ->check(whole(1, 1024));
     add_json(sub, bench_options.json);
+
+    add_quantize(command("quantize", "Writes a GGUF file again with its matrices in another format", quantize_options, quantize),
+                 quantize_options);
 
     try {
         app.parse(argc, argv);

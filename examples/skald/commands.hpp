@@ -136,6 +136,14 @@ struct bench_command {
     bool json = false;
 };
 
+struct quantize_command {
+    std::string in, out, type;
+    std::vector<std::string> tensor_types;  // REGEX=TYPE
+    std::size_t threads = 0;
+    std::uint64_t max_file_bytes = 0;  // 0: one file
+    bool quiet = false;
+};
+
 void run(const generate_command&);
 void chat(const generate_command&);
 void inspect(const inspect_command&);
@@ -149,6 +157,7 @@ void embed(const embed_command&);
 void score(const score_command&);
 void render_template(const template_command&);
 void bench(const bench_command&);
+void quantize(const quantize_command&);
 
 /// Reads the command line and runs its command. Returns the exit status; failures of a command are thrown.
 int run_command_line(int argc, char** argv);

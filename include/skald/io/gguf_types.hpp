@@ -104,7 +104,14 @@ constexpr const gguf_tensor_type* find_gguf_tensor_type(std::uint32_t id) noexce
     return id < detail::gguf_tensor_types.size() ? &detail::gguf_tensor_types[id] : nullptr;
 }
 
-/// The number by which a GGUF file names `type`.
+/// Whether GGUF files can hold tensors of that type.
+constexpr bool has_gguf_id(dtype type) noexcept {
+    for (const gguf_tensor_type& t : detail::gguf_tensor_types)
+        if (t.type == type) return true;
+    return false;
+}
+
+/// The number by which a GGUF file names `type`, one that it has a number for.
 constexpr std::uint32_t gguf_id(dtype type) noexcept {
     std::uint32_t id = 0;
     while (detail::gguf_tensor_types[id].type != type) ++id;

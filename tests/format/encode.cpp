@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+// Every encoder: errors no greater than llama.cpp's on the same numbers, what decodes comes back, hard blocks, importance.
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/format/encode.hpp>
+
+#include "support/catch.hpp"
+#include "support/covered.hpp"
+
+using namespace skald;
+
+namespace {
+
+using floats = std::vector<float>;
+
+template <class V = format::scalar>
+floats coded(dtype type, const floats& x, std::size_t cols, const float* importance = nullptr) {
+    std::vector<std::byte> bytes(row_bytes(type, x.size()));
+    const auto encode = format::encoder_of<V>(format::written{}, type, "test");
+    for (std::size_t i = 0; i < x.size(); i += cols) encode(x.data() + i, cols, importance, bytes.data() + row_bytes(type, i));
+    floats out(x.size());
+    format::decoder<format::scalar>(format::all{}, type, "test")(bytes.data(), x.size() / info(type).block_size, out.data());
+    return out;
+}
+
+double relative_error(const floats& x, const floats& y) {
+    double error = 0, all = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) error += std::pow(x[i] - y[i], 2.0), all += std::pow(x[i], 2.0);
+    return std::sqrt(error / all);
+}
+
+/// The error that encoders minimize: that of x counts sqrt(σ² + x²), σ² over rows of `cols`.
+double weighted_error(const floats& x, const floats& y, std::size_t cols = 4096) {
+    double error = 0, all = 0;
+    for (std::size_t first = 0; first < x.size(); first += cols) {
+        double squares = 0;
+        for (std::size_t i = first; i < first + cols; ++i) squares += std::pow(x[i], 2.0);
+        for (std::size_t i = first; i < first + cols; ++i) {
+            const double w = std::sqrt(squares / static_cast<double>(cols) + std::pow(x[i], 2.0));
+            error += w * std::pow(x[i] - y[i], 2.0), all += w * std::pow(x[i], 2.0);
+        }
+    }
+    return std::sqrt(error / all);
+}
+
+/// Nearly normal numbers of deviation 0.02, from sums of twelve; of every 64 one, where asked, is eight times that.
+floats numbers(std::size_t n, bool outliers) {
+    std::mt19937 random(5489);
+    floats out(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        double sum = -6;
+        for (int k = 0; k < 12; ++k) sum += static_cast<double>(random()) / 4294967296.0;
+        out[i] = static_cast<float>(0.02 * sum * (outliers && i % 64 == 17 ? 8 : 1));
+    }
+    return out;
+}
+
+struct bound {
+    dtype type;
+    double normal, outliers;
+};
+
+}  // namespace
+
+// The bounds are the errors of ggml's own encoders (ggml_quantize_chunk of llama.cpp as llama-cpp-python 0.3.36 has it, all
+// importance 1, which weighs errors as here) on these numbers, in rows of 4096, rounded up to four digits. Those of f16 and bf16 are half a
+// unit of the last place over √3, 2⁻¹¹/√3 and 2⁻⁸/√3.
+TEST_CASE("encoders are at least as near as llama.cpp's", "[format][support]") {
+    static constexpr bound bounds[] = {
+        {dtype::f16, 2.82e-4, 2.82e-4},    {dtype::bf16, 2.26e-3, 2.26e-3},   {dtype::q8_0, 0.004411, 0.004386},
+        {dtype::q4_0, 0.06694, 0.06989},   {dtype::q4_1, 0.05754, 0.04155},   {dtype::q5_0, 0.03304, 0.03448},
+        {dtype::q5_1, 0.02772, 0.02019},   {dtype::q2_k, 0.2246, 0.1402},     {dtype::q3_k, 0.1201, 0.09532},
+        {dtype::q4_k, 0.05850, 0.04308},   {dtype::q5_k, 0.02922, 0.02212},   {dtype::q6_k, 0.01427, 0.01300},
+        {dtype::iq4_nl, 0.06562, 0.05332}, {dtype::iq4_xs, 0.06640, 0.05471}, {dtype::mxfp4, 0.1132, 0.1337},
+    };
+    const floats normal = numbers(65536, false), outliers = numbers(65536, true);
+    for (const bound& b : bounds) {
+        CAPTURE(to_string(b.type));
+        CHECK(weighted_error(normal, coded<cpu<>::vector>(b.type, normal, 4096)) <= b.normal);
+        CHECK(weighted_error(outliers, coded<cpu<>::vector>(b.type, outliers, 4096)) <= b.outliers);
+        test::covered("formats", to_string(b.type), "encoded", "no farther than llama.cpp");
+    }
+    const floats part(normal.begin(), normal.begin() + 2048);
+    for (const bound& b : bounds) {
+        CAPTURE(to_string(b.type));
+        CHECK(weighted_error(part, coded(b.type, part, 2048), 2048) <= 1.1 * b.normal);  // the scalar vector, on a few blocks
+    }
+}
+
+// A fit to given codes finds the scale they were made with; where a scale and a minimum are sought, a neighbour may do as well.
+TEST_CASE("encoding a second time loses next to nothing", "[format]") {
+    const floats x = numbers(4096, true);
+    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1,
+                             dtype::iq4_nl, dtype::mxfp4}) {
+        CAPTURE(to_string(type));
+        const floats once = coded<cpu<>::vector>(type, x, 4096);
+        CHECK(relative_error(once, coded<cpu<>::vector>(type, once, 4096)) <= 0.01 * relative_error(x, once));
+    }
+}
+
+TEST_CASE("hard blocks encode to finite values near them", "[format]") {
+    std::vector<floats> rows;
+    rows.push_back(floats(256, 0.0f));
+    rows.push_back(floats(256, 3.25f));
+    rows.push_back(floats(256, -65504.0f));
+    rows.push_back(floats(256, 1e-38f));
+    rows.push_back(floats(256, 3e-8f));
+    floats spike(256, 0.0f), ramp(256), mixed(256);
+    spike[77] = -65504.0f;
+    for (std::size_t i = 0; i < 256; ++i) ramp[i] = static_cast<float>(i) * 256 - 32768, mixed[i] = i % 2 == 0 ? 1e-6f : 60000.0f;
+    rows.insert(rows.end(), {spike, ramp, mixed});
+    const floats none(256, 0.0f), some = [] {
+        floats w(256, 0.0f);
+        w[3] = 1e20f;
+        return w;
+    }();
+    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1,
+                             dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k, dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4})
+        for (std::size_t r = 0; r < rows.size(); ++r)
+            for (const float* importance : {static_cast<const float*>(nullptr), none.data(), some.data()}) {
+                CAPTURE(to_string(type), r, importance == some.data());
+                const floats y = coded<cpu<>::vector>(type, rows[r], 256, importance);
+                float greatest = 0;
+                for (const float v : rows[r]) greatest = std::max(greatest, std::abs(v));
+                bool good = true;
+                for (std::size_t i = 0; i < 256; ++i) good = good && std::abs(y[i]) <= 1.6f * greatest + 1e-7f;  // NaN is not
+                CHECK(good);
+                if (importance != some.data() && greatest > 1e-6f) CHECK(relative_error(rows[r], y) < 0.6);
+            }
+}
+
+TEST_CASE("columns of great importance come nearer", "[format]") {
+    const floats x = numbers(16384, false);
+    floats importance(512, 1.0f);
+    for (std::size_t i = 0; i < 512; i += 5) importance[i] = 400;
+    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k,
+                             dtype::q5_k, dtype::q6_k, dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4}) {
+        CAPTURE(to_string(type));
+        const auto error_of_great = [&](const floats& y) {
+            double sum = 0;
+            for (std::size_t i = 0; i < x.size(); ++i)
+                if (i % 512 % 5 == 0) sum += std::pow(x[i] - y[i], 2.0);
+            return sum;
+        };
+        CHECK(error_of_great(coded<cpu<>::vector>(type, x, 512, importance.data())) < error_of_great(coded<cpu<>::vector>(type, x, 512)));
+    }
+}
+
+TEST_CASE("a format without an encoder is refused by name", "[format]") {
+    try {
+        format::encoder_of<format::scalar>(format::written{}, dtype::q8_k, "blk.0.x");
+        FAIL("nothing was thrown");
+    } catch (const error& e) {
+        CHECK(e.code() == errc::unsupported);
+        CHECK(std::string(e.what()) == "blk.0.x: no encoder for the format q8_k");
+    }
+}
