@@ -67,17 +67,19 @@ def cases():
              sliding_window_pattern=2, rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                                                         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}), old=True, seed=11),
         Case("hf-olmo2", "Olmo2", dict(), dtype="float32", seed=12),
+        Case("hf-olmo3", "Olmo3", dict(num_hidden_layers=4, hidden_size=24, intermediate_size=32, sliding_window=12, rope_parameters={
+             "full_attention": YARN, "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0}}), dtype="float32", length=100, seed=14),
         Case("hf-gpt2", "GPT2", dict(), seed=13),
     ]
 
 
 def random_case(rng, number):
     """A model of a random family, sizes and settings."""
-    family = rng.choice(["Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Qwen3Moe", "Phi3", "Gemma2", "Gemma3Text", "Olmo2", "GPT2", "Gemma"])
+    family = rng.choice(["Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Qwen3Moe", "Phi3", "Gemma2", "Gemma3Text", "Olmo2", "Olmo3", "GPT2", "Gemma"])
     kv = rng.choice([1, 2, 3])
     heads = kv * rng.choice([1, 2, 3])
     head_dim = rng.choice([8, 16, 24, 32])
-    own_head_dim = family not in ("Olmo2", "Phi3", "GPT2", "Qwen2") and rng.random() < 0.5
+    own_head_dim = family not in ("Olmo2", "Olmo3", "Phi3", "GPT2", "Qwen2") and rng.random() < 0.5
     hidden = rng.choice([24, 40, 64, 96]) // heads * heads if own_head_dim else heads * head_dim
     hidden = max(hidden, heads)
     config = dict(vocab_size=rng.randint(20, 200), hidden_size=hidden, num_attention_heads=heads, num_key_value_heads=kv,
@@ -101,15 +103,16 @@ def random_case(rng, number):
                                  dict(longrope(int(dims * partial), np.random.default_rng(number)), rope_theta=theta)])
         parameters["partial_rotary_factor"] = partial
         config.update(pad_token_id=0, original_max_position_embeddings=rng.choice([16, 1000]))
-    if family == "Gemma3Text":
-        parameters = {"full_attention": parameters, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    if family in ("Gemma3Text", "Olmo3"):
+        narrow = 10000.0 if family == "Gemma3Text" else theta
+        parameters = {"full_attention": parameters, "sliding_attention": {"rope_type": "default", "rope_theta": narrow}}
     config["rope_parameters"] = parameters
-    if family in ("Llama", "Olmo2", "Qwen3", "Qwen3Moe", "Gemma2", "Gemma3Text"):
+    if family in ("Llama", "Olmo2", "Olmo3", "Qwen3", "Qwen3Moe", "Gemma2", "Gemma3Text"):
         config["attention_bias"] = rng.random() < 0.3
     if family == "Llama":
         config["mlp_bias"] = rng.random() < 0.3
-    if family in ("Mistral", "Mixtral", "Phi3"):
-        config["sliding_window"] = rng.choice([None, 5, 16, 70])
+    if family in ("Mistral", "Mixtral", "Phi3", "Olmo3"):
+        config["sliding_window"] = rng.choice([5, 16, 70] if family == "Olmo3" else [None, 5, 16, 70])
     if family in ("Qwen2", "Qwen3", "Qwen3Moe"):
         config.update(use_sliding_window=rng.random() < 0.5, sliding_window=rng.choice([7, 33]))
         if family != "Qwen3Moe":
@@ -125,7 +128,8 @@ def random_case(rng, number):
         config.update({"num_local_experts" if family == "Mixtral" else "num_experts": count, "num_experts_per_tok": rng.randint(1, 3)})
     if family == "Qwen3Moe":
         config.update(moe_intermediate_size=rng.choice([16, 40]), norm_topk_prob=rng.random() < 0.5)
-    old = rng.random() < 0.5 and rope != "longrope"
+    # Of an old config, transformers 5.23 takes rope_theta for one of OLMo 3's two ropes only.
+    old = rng.random() < 0.5 and rope != "longrope" and (family != "Olmo3" or theta == 500000.0)
     return Case(f"hf-random-{number}-{family.lower()}-{rope}{'-old' if old else ''}", family, config,
                 dtype=rng.choice(["float32", "bfloat16", "float16"]), old=old, shard=rng.choice(["1GB", "1GB", "20KB", "50KB"]),
                 length=rng.choice([20, 60, 120]), seed=number)
@@ -170,8 +174,9 @@ def make_old(path):
     rope = config.pop("rope_parameters")
     key = "rope_type" if "full_attention" in rope or rope["rope_type"] == "llama3" else "type"  # the newer name came with these
     if "full_attention" in rope:
-        config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
-        config["sliding_window_pattern"] = config.pop("_sliding_window_pattern", 6)
+        if config["model_type"] == "gemma3_text":
+            config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+            config["sliding_window_pattern"] = config.pop("_sliding_window_pattern", 6)
         rope = rope["full_attention"]
     config["rope_theta"] = rope.pop("rope_theta")
     if (partial := rope.pop("partial_rotary_factor", None)) is not None:

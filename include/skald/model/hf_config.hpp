@@ -99,15 +99,17 @@ inline std::pair<rope_config, rope_config> read_ropes(const json_object& config,
     const json_object empty(none, config.file());
     const auto scaling = config.object("rope_scaling"), parameters = config.object("rope_parameters");
     const double base = config.get<double>("rope_theta").value_or(family.defaults.rope_base);
-    const bool one = family.architecture->window.rope_base == 0.0;
-    const double narrow_base = one ? base : config.get<double>("rope_local_base_freq").value_or(family.architecture->window.rope_base);
     const auto read = [&](const std::optional<json_object>& from, double theta) {
         return read_rope(from ? *from : empty, config, family, c, theta);
     };
+    const window_rule& window = family.architecture->window;
+    const auto narrow_base = [&](double wide_base) {
+        return config.get<double>("rope_local_base_freq").value_or(window.rope_base != 0.0 ? window.rope_base : wide_base);
+    };
     if (parameters && (parameters->contains("full_attention") || parameters->contains("sliding_attention")))
-        return {read(parameters->object("full_attention"), base), read(parameters->object("sliding_attention"), narrow_base)};
+        return {read(parameters->object("full_attention"), base), read(parameters->object("sliding_attention"), narrow_base(base))};
     const rope_config wide = read(scaling && !scaling->value().empty() ? scaling : parameters, base);
-    return {wide, one ? wide : read(std::nullopt, narrow_base)};
+    return {wide, window.scaled_rope ? wide : read(std::nullopt, narrow_base(wide.base))};
 }
 
 /// True for the layers with a window.
@@ -147,7 +149,7 @@ inline void read_attention(const config_reader& in, model_config& c) {
     if (on && window == 0 && in.file.contains("sliding_window"))
         fail(errc::bad_file, in.file.file(), in.file.where("sliding_window"), " is 0; a window has at least one token");
     c.attention_kinds = {{.window = 0, .rope = wide}};
-    const bool two_ropes = in.family.architecture->window.rope_base != 0.0;
+    const bool two_ropes = in.family.window != hf_window::none && !in.family.architecture->window.scaled_rope;
     if (window == 0 && !two_ropes) return;
     const std::vector<bool> narrow_layers = read_windows(in, c);
     c.attention_kinds.push_back({.window = window, .rope = narrow});
