@@ -26,7 +26,8 @@ std::vector<chosen> choose(std::span<const float> logits, const expert_config& e
     double sum = 0, kept = 0;
     for (std::size_t i = 0; i < logits.size(); ++i) sum += std::exp(static_cast<double>(logits[i]));
     for (std::size_t i = 0; i < logits.size(); ++i) all.push_back({i, std::exp(static_cast<double>(logits[i])) / sum});
-    std::stable_sort(all.begin(), all.end(), [](const chosen& a, const chosen& b) { return a.weight > b.weight; });
+    std::sort(all.begin(), all.end(),
+              [](const chosen& a, const chosen& b) { return a.weight != b.weight ? a.weight > b.weight : a.expert < b.expert; });
     all.resize(e.used);
     std::sort(all.begin(), all.end(), [](const chosen& a, const chosen& b) { return a.expert < b.expert; });
     for (const chosen& c : all) kept += c.weight;

@@ -151,6 +151,8 @@ class Runner:
                 elif kind == 1 and folders:
                     target = scratch / "model"
                     shutil.copytree(self.rng.choice(folders), target, ignore=shutil.ignore_patterns("*.npy"))
+                    if tokenizers and self.rng.random() < 0.5:
+                        shutil.copy(self.rng.choice(tokenizers), target / "tokenizer.json")
                     victim = self.rng.choice(sorted(p for p in target.rglob("*") if p.is_file()))
                     self.damage_file(victim, victim)
                     self.model("folder", target)

@@ -101,15 +101,13 @@ public:
         std::vector<std::size_t> parents;
         for (std::size_t i = 0; i < offered_.size(); ++i) {
             const continuation& o = offered_[i];
-            const bool complete = o.ends || length_ == max_tokens_;
-            if (complete && i < beams_) complete_.push_back(extended(o));
-            if (complete || next.size() == beams_) continue;
+            const bool done = o.ends || length_ == max_tokens_;
+            if (done && i < beams_) keep(extended(o));
+            if (done || next.size() == beams_) continue;
             next.push_back(extended(o));
             parents.push_back(o.parent);
         }
         offered_.clear();
-        std::stable_sort(complete_.begin(), complete_.end(), [](const state& a, const state& b) { return a.score > b.score; });
-        if (complete_.size() > beams_) complete_.resize(beams_);
         running_ = std::move(next);
         if (!can_improve()) parents.clear();
         return parents;
@@ -133,6 +131,13 @@ private:
         out.tokens = running_[c.parent].tokens;
         out.tokens.push_back(c.token);
         return out;
+    }
+
+    /// Puts a complete beam among the best ones, behind those of its score.
+    void keep(state s) {
+        const auto worse = [](float score, const state& other) { return score > other.score; };
+        complete_.insert(std::upper_bound(complete_.begin(), complete_.end(), s.score, worse), std::move(s));
+        if (complete_.size() > beams_) complete_.pop_back();
     }
 
     bool can_improve() const noexcept {
