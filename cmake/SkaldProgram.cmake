@@ -25,16 +25,24 @@ if(SKALD_HAS_FEATURE_WARNING)
     list(APPEND skald_warnings -Wno-invalid-feature-combination)
 endif()
 
-# What needs no template parameters is compiled once for all our programs (skald/separate.hpp).
+option(SKALD_SANITIZE "Compile our programs with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+set(skald_sanitizers "")
+if(SKALD_SANITIZE)
+    set(skald_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+endif()
+
+# What all our programs have alike is compiled once, for the processor that they are compiled for (skald/separate.hpp).
+set(skald_for_programs $<IF:$<BOOL:${SKALD_NATIVE}>,skald::native,skald::skald>)
 file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/separate.cpp" CONTENT "#include <skald/separate.hpp>\n")
 add_library(skald_separate STATIC "${PROJECT_BINARY_DIR}/separate.cpp")
-target_link_libraries(skald_separate PRIVATE skald::skald)
-target_compile_options(skald_separate PRIVATE ${skald_warnings})
+target_link_libraries(skald_separate PRIVATE ${skald_for_programs})
+target_compile_options(skald_separate PRIVATE ${skald_warnings} ${skald_sanitizers})
 target_compile_definitions(skald_separate INTERFACE SKALD_SEPARATE)
 
 # skald_program(NAME SOURCES...): an executable on skald with our warnings.
 function(skald_program name)
     add_executable(${name} ${ARGN})
-    target_link_libraries(${name} PRIVATE skald_separate $<IF:$<BOOL:${SKALD_NATIVE}>,skald::native,skald::skald>)
-    target_compile_options(${name} PRIVATE ${skald_warnings})
+    target_link_libraries(${name} PRIVATE skald_separate ${skald_for_programs})
+    target_compile_options(${name} PRIVATE ${skald_warnings} ${skald_sanitizers})
+    target_link_options(${name} PRIVATE ${skald_sanitizers})
 endfunction()

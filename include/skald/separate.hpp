@@ -4,8 +4,11 @@
 // Include it there before any other header of skald:
 //
 //     #include <skald/separate.hpp>
+//
+// The file must be compiled for the same processor (-march) as the others: kernels are among what it holds.
 #define SKALD_SEPARATE_UNIT
 
+#include <skald/backend/cpu/cpu.hpp>
 #include <skald/model/load.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <skald/core/error.hpp>
+#include <skald/core/once.hpp>
 #include <skald/format/i_quants.hpp>
 #include <skald/format/k_quants.hpp>
 #include <skald/format/legacy_blocks.hpp>
@@ -75,5 +76,7 @@ template <float_vector V = scalar, class Formats = all>
 void decode_row(const weight_view& w, std::size_t r, float* out, Formats formats = {}) {
     decoder<V>(formats, w.type, w.name)(w.row(r), w.cols / info(w.type).block_size, out);
 }
+
+SKALD_ONCE(void decode_row<>(const weight_view&, std::size_t, float*, all))
 
 }  // namespace skald::format

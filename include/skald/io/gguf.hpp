@@ -3,11 +3,9 @@
 // GGUF, the model files of llama.cpp: versions 2 and 3, little endian, one file or split over several. Opening reads and checks
 // the head only (metadata and tensor table); what the keys and tensors mean is the model loader's business.
 // Format: docs/gguf.md of ggml.
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <iterator>
 #include <memory>
 #include <memory_resource>
 #include <span>
@@ -17,14 +15,18 @@
 #include <vector>
 
 #include <skald/core/error.hpp>
+#include <skald/core/once.hpp>
 #include <skald/io/byte_source.hpp>
-#include <skald/io/detail/gguf_split.hpp>
-#include <skald/io/detail/gguf_table.hpp>
+#include <skald/io/detail/gguf_part.hpp>
 #include <skald/io/mapped_file.hpp>
 #include <skald/io/metadata.hpp>
 #include <skald/io/tensor_entry.hpp>
 
 namespace skald::io {
+
+namespace detail {
+struct split_info;
+}
 
 /// An open GGUF file. Everything it hands out (metadata, entries, bytes) is valid as long as it lives, also across moves; const
 /// members may be called from several threads. Memory for the head is at most a small multiple of its bytes in the file.
@@ -33,25 +35,7 @@ public:
     /// Opens a file, and for the first file of a split model its other files too. Throws errc::io if the system refuses,
     /// errc::bad_file if the bytes are malformed, errc::unsupported for a tensor type that is not implemented. A mapped file (the
     /// default) must not shrink while it is open: see mapped_file.hpp, and `options.copy`.
-    static gguf_file open(const std::filesystem::path& path, const open_options& options = {}) {
-        std::vector<detail::gguf_part> parts;
-        parts.push_back(detail::read_part(open_file(path, options)));
-        const detail::split_info split = detail::read_split(parts[0].meta);
-        if (split.split()) {
-            const std::string& file = parts[0].source->name();
-            if (split.number != 0)
-                fail(errc::bad_file, file, "is file ", split.number + 1, " of ", split.count, " of a split model; open the one named '…",
-                     detail::split_suffix(0, split.count), "'");
-            for (std::uint16_t n = 1; n < split.count; ++n) {
-                parts.push_back(detail::read_part(open_file(detail::split_path(path, n, split.count), options), n));
-                const detail::split_info found = detail::read_split(parts[n].meta);
-                if (found.number != n || found.count != split.count)
-                    fail(errc::bad_file, parts[n].source->name(), "says that it is file ", found.number + 1, " of ", found.count,
-                         " of a split model, but is named as file ", n + 1, " of ", split.count);
-            }
-        }
-        return gguf_file(path.string(), std::move(parts), split);
-    }
+    static gguf_file open(const std::filesystem::path& path, const open_options& options = {});
 
     /// Reads bytes that the caller keeps unchanged while the file is open. `name` stands in messages.
     static gguf_file from_bytes(std::span<const std::byte> bytes, std::string name) {
@@ -65,15 +49,7 @@ public:
     }
 
     /// Reads any source. A file of a split model is refused: its neighbours are found by path only.
-    static gguf_file from_source(std::unique_ptr<const byte_source> source) {
-        std::vector<detail::gguf_part> parts;
-        parts.push_back(detail::read_part(std::move(source)));
-        const detail::split_info split = detail::read_split(parts[0].meta);
-        if (split.split())
-            fail(errc::unsupported, parts[0].source->name(), "is one of ", split.count, " files of a split model; open it by its path");
-        std::string name = parts[0].source->name();
-        return gguf_file(std::move(name), std::move(parts), split);
-    }
+    static gguf_file from_source(std::unique_ptr<const byte_source> source);
 
     /// The keys; of a split model those of the first file.
     const metadata& meta() const noexcept { return parts_[0].meta; }
@@ -82,11 +58,7 @@ public:
     std::span<const tensor_entry> tensors() const noexcept { return tensors_; }
 
     /// The tensor of that name, or null.
-    const tensor_entry* find(std::string_view name) const noexcept {
-        const auto at =
-            std::lower_bound(sorted_.begin(), sorted_.end(), name, [&](std::size_t i, std::string_view n) { return tensors_[i].name < n; });
-        return at != sorted_.end() && tensors_[*at].name == name ? &tensors_[*at] : nullptr;
-    }
+    const tensor_entry* find(std::string_view name) const noexcept;
 
     /// The tensor of that name; throws errc::bad_file without one.
     const tensor_entry& require(std::string_view name) const {
@@ -98,12 +70,7 @@ public:
     std::span<const std::byte> bytes(const tensor_entry& t) const { return source_of(t).view(t.offset, t.bytes); }
 
     /// Copies bytes [first, first + out.size()) of a tensor's data; keeps nothing in memory.
-    void read(const tensor_entry& t, std::span<std::byte> out, std::uint64_t first = 0) const {
-        if (first > t.bytes || out.size() > t.bytes - first)
-            fail(errc::invalid_argument, name_, "tensor ", detail::in_quotes(t.name), ": bytes ", first, " + ", out.size(),
-                 " are outside its ", t.bytes, " bytes");
-        source_of(t).read(t.offset + first, out);
-    }
+    void read(const tensor_entry& t, std::span<std::byte> out, std::uint64_t first = 0) const;
 
     /// The file's name as the user gave it.
     const std::string& name() const noexcept { return name_; }
@@ -120,25 +87,7 @@ public:
     }
 
 private:
-    gguf_file(std::string name, std::vector<detail::gguf_part> parts, const detail::split_info& split)
-        : name_(std::move(name)), parts_(std::move(parts)) {
-        std::size_t count = 0;
-        for (const detail::gguf_part& part : parts_) count += part.tensors.size();
-        if (split.tensors && *split.tensors != count)
-            fail(errc::bad_file, name_, "key 'split.tensors.count' is ", *split.tensors, ", but the ", parts_.size(), " files have ", count,
-                 " tensors");
-        tensors_.reserve(count);
-        for (detail::gguf_part& part : parts_) {
-            std::move(part.tensors.begin(), part.tensors.end(), std::back_inserter(tensors_));
-            part.tensors = {};
-        }
-        sorted_.resize(count);
-        for (std::size_t i = 0; i < count; ++i) sorted_[i] = i;
-        std::sort(sorted_.begin(), sorted_.end(), [&](std::size_t a, std::size_t b) { return tensors_[a].name < tensors_[b].name; });
-        for (std::size_t i = 1; i < count; ++i)
-            if (const tensor_entry& t = tensors_[sorted_[i]]; t.name == tensors_[sorted_[i - 1]].name)
-                fail(errc::bad_file, source_of(t).name(), "tensor ", detail::in_quotes(t.name), " stands twice in the tensor table");
-    }
+    gguf_file(std::string name, std::vector<detail::gguf_part> parts, const detail::split_info& split);
 
     const byte_source& source_of(const tensor_entry& t) const {
         if (t.shard >= parts_.size()) fail(errc::invalid_argument, name_, "tensor ", detail::in_quotes(t.name), " is of another file");
@@ -152,3 +101,7 @@ private:
 };
 
 }  // namespace skald::io
+
+#if SKALD_DEFINES
+#include <skald/io/gguf_impl.hpp>
+#endif

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <memory_resource>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,85 +17,25 @@
 #include <skald/io/hf_folder.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/model/generation_defaults.hpp>
-#include <skald/model/gguf_source.hpp>
-#include <skald/model/hf_source.hpp>
 #include <skald/model/model.hpp>
+#include <skald/model/source.hpp>
 #include <skald/model/workspace.hpp>
-#include <skald/text/hf_chat_template.hpp>
-#include <skald/text/tokenizer_json.hpp>
+#include <skald/text/tokenizer.hpp>
 
 namespace skald {
 
 namespace detail {
 
-inline text::tokenizer read_tokenizer(const io::gguf_file& file, std::pmr::memory_resource* memory) {
-    return text::tokenizer::from_gguf(file.meta(), file.name(), memory);
-}
-
-inline text::tokenizer read_tokenizer(const io::hf_folder& folder, std::pmr::memory_resource* memory) {
-    constexpr std::string_view tokenizer_file = "tokenizer.json", config_file = "tokenizer_config.json";
-    const nlohmann::json json = folder.read(tokenizer_file);
-    const io::json_object file(json, folder.name_of(tokenizer_file));
-    const std::optional<nlohmann::json> config = folder.read_if_there(config_file);
-    if (!config) return text::read_tokenizer(file, nullptr, memory);
-    const io::json_object beside(*config, folder.name_of(config_file));
-    return text::read_tokenizer(file, &beside, memory);
-}
-
-inline text::chat_format read_chat_format(const io::gguf_file& file, const text::tokenizer& t) {
-    return text::chat_format::from_gguf(file.meta(), t);
-}
-
-inline text::chat_format read_chat_format(const io::hf_folder& folder, const text::tokenizer& t) {
-    return text::chat_format(text::hf_chat_template(folder), t, folder.name());
-}
-
-inline bool has_text(const io::gguf_file& file) noexcept { return file.meta().contains("tokenizer.ggml.model"); }
-inline bool has_text(const io::hf_folder& folder) { return folder.has("tokenizer.json"); }
-
-/// The text side of a file or folder, with the further tokens that end its texts; `why` says why there is none.
-template <class File>
-std::optional<text_side> load_text(const File& file, std::span<const token_id> ends, std::pmr::memory_resource* memory, std::string& why) {
-    if (!has_text(file)) {
-        why = "it has no tokenizer; give token ids instead of text";
-        return std::nullopt;
-    }
-    try {
-        text::tokenizer tokenizer = read_tokenizer(file, memory);
-        tokenizer.add_ends(ends, memory);
-        text::chat_format chat = read_chat_format(file, tokenizer);
-        return text_side{std::move(tokenizer), std::move(chat)};
-    } catch (const error& e) {
-        if (e.code() != errc::unsupported) throw;
-        why = std::string_view(e.what()).substr(e.place().empty() ? 0 : e.place().size() + 2);
-        return std::nullopt;
-    }
-}
-
 /// What is known of an open file before its weights are read.
 struct model_head {
     model_source source;
     std::optional<text_side> text;
-    std::string no_text;
+    std::string no_text;  // why there is none
     generation_defaults defaults;
 };
 
-template <class File>
-model_head read_head(const File& file, std::pmr::memory_resource* memory) {
-    model_head out{.source = read_source(file), .text = {}, .no_text = {}, .defaults = read_defaults(file)};
-    out.text = load_text(file, out.defaults.ends, memory, out.no_text);
-    return out;
-}
-
-template <class File>
-File open_model(const std::filesystem::path& path, const io::open_options& options) {
-    return File::open(path, options);
-}
-
-SKALD_ONCE(model_head read_head(const io::gguf_file&, std::pmr::memory_resource*))
-SKALD_ONCE(model_head read_head(const io::hf_folder&, std::pmr::memory_resource*))
-SKALD_ONCE(io::gguf_file open_model(const std::filesystem::path&, const io::open_options&))
-SKALD_ONCE(io::hf_folder open_model(const std::filesystem::path&, const io::open_options&))
+SKALD_FUNCTION model_head read_head(const io::gguf_file& file, std::pmr::memory_resource* memory);
+SKALD_FUNCTION model_head read_head(const io::hf_folder& folder, std::pmr::memory_resource* memory);
 
 }  // namespace detail
 
@@ -108,19 +47,14 @@ concept model_file = std::same_as<F, io::gguf_file> || std::same_as<F, io::hf_fo
 /// split model. Throws errc::io and errc::bad_file as these do.
 template <class F>
 decltype(auto) with_model_file(const std::filesystem::path& path, const io::open_options& options, F&& f) {
-    if (io::hf_folder::accepts(path)) return f(detail::open_model<io::hf_folder>(path, options));
-    return f(detail::open_model<io::gguf_file>(path, options));
+    if (io::hf_folder::accepts(path)) return f(io::hf_folder::open(path, options));
+    return f(io::gguf_file::open(path, options));
 }
 
 /// The tokenizer of a GGUF file or a Hugging Face folder, which need hold nothing else, or of a .json file as tokenizer.json. Throws as
 /// load_model does.
-template <class = once>
-text::tokenizer load_tokenizer(const std::filesystem::path& path, std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
-    if (path.extension() == ".json") return text::read_tokenizer(path, memory);
-    return with_model_file(path, {}, [&](const auto& file) { return detail::read_tokenizer(file, memory); });
-}
-
-SKALD_ONCE(text::tokenizer load_tokenizer<>(const std::filesystem::path&, std::pmr::memory_resource*))
+SKALD_FUNCTION text::tokenizer load_tokenizer(const std::filesystem::path& path,
+                                              std::pmr::memory_resource* memory = std::pmr::get_default_resource());
 
 /// Loads a model from an open file or folder, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
 /// Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the memory resource throws.
@@ -183,3 +117,7 @@ memory_plan plan(const std::filesystem::path& path, const load_options& options,
 }
 
 }  // namespace skald
+
+#if SKALD_DEFINES
+#include <skald/model/load_impl.hpp>
+#endif

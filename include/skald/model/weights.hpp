@@ -202,7 +202,7 @@ private:
             if (!source.has(role, layer)) return nullptr;
             const weight_view w = source.fetch(role, layer);
             const std::span<float> out = take(w.cols);
-            format::decode_row<typename Backend::vector>(w, 0, out.data());
+            format::decode_row(w, 0, out.data());
             count(w);
             return out.data();
         }

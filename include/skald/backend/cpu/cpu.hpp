@@ -13,6 +13,7 @@
 #include <skald/backend/cpu/rope.hpp>
 #include <skald/backend/cpu/rows.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/core/once.hpp>
 #include <skald/format/visit.hpp>
 
 namespace skald::inline SKALD_ISA {
@@ -42,23 +43,10 @@ public:
     skald::compute policy() const noexcept { return options_.policy; }
 
     /// Throws errc::unsupported for a format outside `Formats`.
-    std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
-        const auto packing = kernels::packing_of<Arch, Formats>(type, cols, options_.policy, "packed_bytes");
-        return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes));
-    }
+    std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const;
 
     /// Throws errc::unsupported, naming the tensor, for a format outside `Formats`.
-    matrix pack(const weight_view& w) const {
-        const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.cols, options_.policy, w.name);
-        matrix out(w.type, w.rows, w.cols, packing, options_.memory);
-        team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t p = begin; p < end; ++p) {
-                std::memset(out.panel(p), 0, out.panel_bytes());
-                packing.pack(w, p * kernels::lanes, out.panel(p));
-            }
-        });
-        return out;
-    }
+    matrix pack(const weight_view& w) const;
 
     std::size_t activations_bytes(std::size_t rows, std::size_t cols) const noexcept {
         return activations::bytes(rows, cols, options_.policy == compute::native);
@@ -72,9 +60,7 @@ public:
     scratch make_scratch(const attention_shape& shape) const { return {shape, team().count(), options_.memory}; }
 
     /// Tokens must be rows of the table. // out: (tokens, cols)
-    void embed(const matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate) const {
-        kernels::embed<Arch, Formats>(table, tokens, out, accumulate, team());
-    }
+    void embed(const matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate) const;
 
     void copy_rows(matrix_view<const float> in, std::span<const std::size_t> rows, matrix_view<float> out) const noexcept {
         kernels::copy_rows(in, rows, out);
@@ -97,9 +83,7 @@ public:
     void norm(matrix_view<const float> in, const norm_params& p, activations& out) const { kernels::norm(in, p, out, team()); }
 
     /// Throws errc::invalid_argument when a weight's columns are not those of `in`.
-    void matmul(activations& in, std::span<const matmul_job<matrix>> jobs) const {
-        kernels::matmul<Arch, Formats>(in, jobs, options_.policy, team());
-    }
+    void matmul(activations& in, std::span<const matmul_job<matrix>> jobs) const;
 
     template <kv_run... Runs>
     void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const float> v, const attention_shape& shape,
@@ -127,6 +111,40 @@ private:
     options options_;
 };
 
+template <class Arch, class Formats>
+std::size_t cpu<Arch, Formats>::packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
+    const auto packing = kernels::packing_of<Arch, Formats>(type, cols, options_.policy, "packed_bytes");
+    return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes));
+}
+
+template <class Arch, class Formats>
+auto cpu<Arch, Formats>::pack(const weight_view& w) const -> matrix {
+    const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.cols, options_.policy, w.name);
+    matrix out(w.type, w.rows, w.cols, packing, options_.memory);
+    team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t p = begin; p < end; ++p) {
+            std::memset(out.panel(p), 0, out.panel_bytes());
+            packing.pack(w, p * kernels::lanes, out.panel(p));
+        }
+    });
+    return out;
+}
+
+template <class Arch, class Formats>
+void cpu<Arch, Formats>::embed(const matrix& table, std::span<const token_id> tokens, matrix_view<float> out, bool accumulate) const {
+    kernels::embed<Arch, Formats>(table, tokens, out, accumulate, team());
+}
+
+template <class Arch, class Formats>
+void cpu<Arch, Formats>::matmul(activations& in, std::span<const matmul_job<matrix>> jobs) const {
+    kernels::matmul<Arch, Formats>(in, jobs, options_.policy, team());
+}
+
 static_assert(backend<cpu<>>);
+
+SKALD_ONCE(std::size_t cpu<>::packed_bytes(dtype, std::size_t, std::size_t) const)
+SKALD_ONCE(cpu<>::matrix cpu<>::pack(const weight_view&) const)
+SKALD_ONCE(void cpu<>::embed(const matrix&, std::span<const token_id>, matrix_view<float>, bool) const)
+SKALD_ONCE(void cpu<>::matmul(activations&, std::span<const matmul_job<matrix>>) const)
 
 }  // namespace skald::inline SKALD_ISA

@@ -18,6 +18,7 @@
 #include <skald/io/byte_source.hpp>
 #include <skald/io/detail/gguf_cursor.hpp>
 #include <skald/io/detail/gguf_metadata.hpp>
+#include <skald/io/detail/gguf_part.hpp>
 #include <skald/io/gguf_types.hpp>
 #include <skald/io/metadata.hpp>
 #include <skald/io/tensor_entry.hpp>
@@ -25,19 +26,9 @@
 namespace skald::io::detail {
 
 inline constexpr std::size_t max_tensor_name = 63;          // ggml's GGML_MAX_NAME with its terminator is 64
-inline constexpr std::uint64_t default_alignment = 32;      // docs/gguf.md
 inline constexpr std::uint64_t max_alignment = 2ull << 20;  // a huge page; nothing needs more
 inline constexpr std::uint64_t least_key_bytes = 8 + 1 + 4 + 1;
 inline constexpr std::uint64_t least_tensor_bytes = 8 + 1 + 4 + 8 + 4 + 8;
-
-/// One file of a model and what its head says.
-struct gguf_part {
-    std::unique_ptr<const byte_source> source;
-    std::uint32_t version = 0;
-    std::uint64_t alignment = default_alignment;
-    metadata meta;
-    std::vector<tensor_entry> tensors;
-};
 
 constexpr std::uint32_t byte_swapped(std::uint32_t v) noexcept { return v << 24 | (v & 0xFF00) << 8 | (v >> 8 & 0xFF00) | v >> 24; }
 
