@@ -14,6 +14,8 @@
 #include <skald/core/error.hpp>
 #include <skald/io/gguf.hpp>
 #include <skald/io/hf_folder.hpp>
+#include <skald/io/json_file.hpp>
+#include <skald/io/safetensors.hpp>
 #include <skald/model/generation_defaults.hpp>
 #include <skald/model/load.hpp>
 

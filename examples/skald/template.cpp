@@ -13,6 +13,7 @@
 #include <skald/io/gguf.hpp>
 #include <skald/io/hf_folder.hpp>
 #include <skald/text/hf_chat_template.hpp>
+#include <skald/text/jinja/clock.hpp>
 #include <skald/text/jinja/json.hpp>
 #include <skald/text/jinja/program.hpp>
 

@@ -7,6 +7,7 @@
 #include <skald/format/visit.hpp>
 #include <skald/io/gguf.hpp>
 #include <skald/io/hf_folder.hpp>
+#include <skald/io/safetensors.hpp>
 
 #include "commands.hpp"
 #include "npy.hpp"

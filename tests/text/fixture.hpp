@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <skald/io/gguf.hpp>
+#include <skald/text/published_division.hpp>
 #include <skald/text/tokenizer.hpp>
 
 namespace skald::test {

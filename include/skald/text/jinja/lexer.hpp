@@ -339,9 +339,10 @@ private:
                                                            "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
         const auto* found = std::find_if(symbols.begin(), symbols.end(), [&](std::string_view s) { return sees(s); });
         if (found == symbols.end()) error("unexpected character ", io::detail::in_quotes(rest().substr(0, 1)));
-        if (constexpr std::string_view opening = "{([", closing = "})]"; opening.find((*found)[0]) != std::string_view::npos) {
-            open += closing[opening.find((*found)[0])];
-        } else if (closing.find((*found)[0]) != std::string_view::npos) {
+        const std::size_t opened = std::string_view("{([").find((*found)[0]);
+        if (opened != std::string_view::npos) {
+            open += "})]"[opened];
+        } else if (std::string_view("})]").find((*found)[0]) != std::string_view::npos) {
             if (open.empty()) error("unexpected '", *found, "'");
             if (open.back() != (*found)[0]) error("unexpected '", *found, "', expected '", open.back(), "'");
             open.pop_back();
