@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include <skald/io/gguf.hpp>
+#include <skald/text/detail/gguf_vocabulary.hpp>
 #include <skald/text/tokenizer.hpp>
 
 #include "io/refusal.hpp"
