@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // skald: the library as a program. Exit status 0, or 1 with one line on standard error, or 2 for a command line it cannot read.
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
+
+#include <unistd.h>
 
 #include "commands.hpp"
 #include "terminal.hpp"
@@ -17,10 +20,18 @@ void report(std::string_view message) noexcept {
     cli::tell("\n");
 }
 
+/// A page of a mapped file could not be read: somebody made the file shorter, or its disk fails.
+void on_bus_error(int) {
+    constexpr std::string_view line = "skald: error: a file became shorter or unreadable while it was read; run again once it is whole\n";
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+    std::_Exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);  // a closed pipe shows as a failed write
+    std::signal(SIGBUS, on_bus_error);
     try {
         const cli::interrupts watch;
         return cli::run_command_line(argc, argv);
