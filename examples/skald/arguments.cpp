@@ -97,6 +97,7 @@ void add_quantize(CLI::App* app, quantize_command& c) {
     app->add_option("IN", c.in, "the GGUF file to read, in any format; best F32, BF16 or F16")->required()->type_name("FILE");
     app->add_option("OUT", c.out, "the GGUF file to write")->required()->type_name("FILE");
     app->add_option("--type", c.type, "the format or mixture, as Q8_0 or Q4_K_M")->required()->type_name("TYPE");
+    app->add_option("--imatrix", c.importance, "an importance matrix, as 'skald imatrix' or llama.cpp's tool writes it")->type_name("FILE");
     app->add_option("--tensor-type", c.tensor_types, "another format for tensors whose name matches (may be given several times)")
         ->allow_extra_args(false)
         ->type_name("REGEX=TYPE");
@@ -134,6 +135,7 @@ int run_command_line(int argc, char** argv) {
     template_command template_options;
     bench_command bench_options;
     quantize_command quantize_options;
+    imatrix_command imatrix_options;
 
     CLI::App* sub = command("run", "Answers one message, or continues a text", run_options, run);
     add_generation(sub, run_options);
@@ -253,6 +255,14 @@ int run_command_line(int argc, char** argv) {
 
     add_quantize(command("quantize", "Writes a GGUF file again with its matrices in another format", quantize_options, quantize),
                  quantize_options);
+
+    sub = command("imatrix", "Measures over a text which inputs of a model's matrices matter, for quantize --imatrix", imatrix_options,
+                  imatrix);
+    add_model(sub, imatrix_options.model);
+    sub->add_option("-f,--file", imatrix_options.file, "the text; '-' reads standard input")->required()->type_name("FILE");
+    sub->add_option("-o,--out", imatrix_options.out, "the GGUF file to write")->required()->type_name("FILE");
+    sub->add_option("--ctx", imatrix_options.context, "tokens a chunk")->check(whole(4))->capture_default_str();
+    sub->add_option("--chunks", imatrix_options.chunks, "chunks at most (default: all of the text)")->check(whole(1));
 
     try {
         app.parse(argc, argv);

@@ -138,10 +138,17 @@ struct bench_command {
 
 struct quantize_command {
     std::string in, out, type;
+    std::string importance;                 // a file
     std::vector<std::string> tensor_types;  // REGEX=TYPE
     std::size_t threads = 0;
     std::uint64_t max_file_bytes = 0;  // 0: one file
     bool quiet = false;
+};
+
+struct imatrix_command {
+    model_options model;
+    std::string file, out;
+    std::size_t context = 512, chunks = std::numeric_limits<std::size_t>::max();
 };
 
 void run(const generate_command&);
@@ -158,6 +165,7 @@ void score(const score_command&);
 void render_template(const template_command&);
 void bench(const bench_command&);
 void quantize(const quantize_command&);
+void imatrix(const imatrix_command&);
 
 /// Reads the command line and runs its command. Returns the exit status; failures of a command are thrown.
 int run_command_line(int argc, char** argv);

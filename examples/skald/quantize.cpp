@@ -11,6 +11,7 @@
 #include <skald/core/error.hpp>
 #include <skald/core/thread_pool.hpp>
 #include <skald/io/gguf.hpp>
+#include <skald/quantize/importance.hpp>
 #include <skald/quantize/quantize_file.hpp>
 
 #include "commands.hpp"
@@ -93,6 +94,9 @@ void quantize(const quantize_command& c) {
     std::vector<override_rule> rules;
     for (const std::string& text : c.tensor_types) rules.push_back(parse_override(text));
 
+    skald::quantize::importance_matrix importance;
+    if (!c.importance.empty()) importance = skald::quantize::importance_matrix::read(skald::io::gguf_file::open(c.importance));
+
     const interruptible work;
     skald::thread_pool pool(c.threads);
     progress_bar bar("quantizing");
@@ -101,6 +105,7 @@ void quantize(const quantize_command& c) {
     options.stop = work.token();
     options.max_file_bytes = c.max_file_bytes;
     options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
+    if (!c.importance.empty()) options.importance = [&](std::string_view tensor) { return importance.of(tensor); };
     options.override_type = [&](std::string_view name) -> std::optional<skald::dtype> {
         for (const override_rule& r : rules)
             if (std::regex_search(name.begin(), name.end(), r.pattern)) return r.type;

@@ -75,7 +75,9 @@ TEST_CASE("encoders are at least as near as llama.cpp's", "[format][support]") {
         {dtype::q4_0, 0.06694, 0.06989},   {dtype::q4_1, 0.05754, 0.04155},   {dtype::q5_0, 0.03304, 0.03448},
         {dtype::q5_1, 0.02772, 0.02019},   {dtype::q2_k, 0.2246, 0.1402},     {dtype::q3_k, 0.1201, 0.09532},
         {dtype::q4_k, 0.05850, 0.04308},   {dtype::q5_k, 0.02922, 0.02212},   {dtype::q6_k, 0.01427, 0.01300},
-        {dtype::iq4_nl, 0.06562, 0.05332}, {dtype::iq4_xs, 0.06640, 0.05471}, {dtype::mxfp4, 0.1132, 0.1337},
+        {dtype::iq4_nl, 0.06562, 0.05332}, {dtype::iq4_xs, 0.06640, 0.05471}, {dtype::iq3_s, 0.1165, 0.09924},
+        {dtype::iq3_xxs, 0.1520, 0.1160},  {dtype::iq2_s, 0.2098, 0.1835},    {dtype::iq2_xxs, 0.2916, 0.2535},
+        {dtype::mxfp4, 0.1132, 0.1337},
     };
     const floats normal = numbers(65536, false), outliers = numbers(65536, true);
     for (const bound& b : bounds) {
@@ -118,8 +120,9 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
         w[3] = 1e20f;
         return w;
     }();
-    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1,
-                             dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k, dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4})
+    for (const dtype type : {dtype::f32,    dtype::f16,   dtype::bf16,    dtype::q8_0,  dtype::q4_0,    dtype::q4_1, dtype::q5_0,
+                             dtype::q5_1,   dtype::q2_k,  dtype::q3_k,    dtype::q4_k,  dtype::q5_k,    dtype::q6_k, dtype::iq4_nl,
+                             dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xxs, dtype::mxfp4})
         for (std::size_t r = 0; r < rows.size(); ++r)
             for (const float* importance : {static_cast<const float*>(nullptr), none.data(), some.data()}) {
                 CAPTURE(to_string(type), r, importance == some.data());
@@ -129,7 +132,9 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
                 bool good = true;
                 for (std::size_t i = 0; i < 256; ++i) good = good && std::abs(y[i]) <= 1.6f * greatest + 1e-7f;  // NaN is not
                 CHECK(good);
-                if (importance != some.data() && greatest > 1e-6f) CHECK(relative_error(rows[r], y) < 0.6);
+                // Grids have no zero: what lies beside a spike costs nearly as much as the spike.
+                const bool grid = type == dtype::iq2_s || type == dtype::iq2_xxs;
+                if (importance != some.data() && greatest > 1e-6f) CHECK(relative_error(rows[r], y) < (grid ? 1 : 0.6));
             }
 }
 
@@ -137,8 +142,9 @@ TEST_CASE("columns of great importance come nearer", "[format]") {
     const floats x = numbers(16384, false);
     floats importance(512, 1.0f);
     for (std::size_t i = 0; i < 512; i += 5) importance[i] = 400;
-    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k,
-                             dtype::q5_k, dtype::q6_k, dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4}) {
+    for (const dtype type :
+         {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k,
+          dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xxs, dtype::mxfp4}) {
         CAPTURE(to_string(type));
         const auto error_of_great = [&](const floats& y) {
             double sum = 0;

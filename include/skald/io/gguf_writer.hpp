@@ -4,6 +4,7 @@
 // and shapes), then the tensors' data in that order, in pieces of any size. Nothing but the head is kept in memory.
 // Format: docs/gguf.md of ggml.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -102,6 +102,25 @@ inline constexpr rule iq4_rules[]{{part::value, eight_experts, q8_0},
                                   {part::value, few_kv_heads, q5_k},
                                   {part::down, plain_first_8th, q5_k}};
 
+inline constexpr rule iq3_xxs_rules[]{{part::value, eight_experts, q8_0},
+                                      {part::key, eight_experts, q8_0},
+                                      {part::attention_output, eight_experts, q5_k},
+                                      {part::value, few_kv_heads, q4_k},
+                                      {part::value, plain, iq3_s},
+                                      {part::key, always, iq2_s},
+                                      {part::query, always, iq2_s},
+                                      {part::down, plain_first_8th, q4_k},
+                                      {part::down, plain, q3_k},
+                                      {part::attention_output, always, iq3_s},
+                                      {part::embedding, always, iq3_s}};
+inline constexpr rule iq2_xxs_rules[]{{part::value, few_kv_heads, q4_k},
+                                      {part::value, some_experts, q4_k},
+                                      {part::value, always, q2_k},
+                                      {part::key, eight_experts, q4_k},
+                                      {part::attention_output, eight_experts, q5_k},
+                                      {part::down, first_8th, q2_k},
+                                      {part::embedding, always, q2_k}};
+
 inline constexpr std::array recipes{
     recipe{"F32", 0, f32, f32},
     recipe{"F16", 1, f16, f16},
@@ -122,6 +141,8 @@ inline constexpr std::array recipes{
     recipe{"Q6_K", 18, q6_k, q6_k, experts_rules},
     recipe{"IQ4_NL", 25, iq4_nl, q6_k, iq4_rules},
     recipe{"IQ4_XS", 30, iq4_xs, q6_k, iq4_rules},
+    recipe{"IQ3_XXS", 23, iq3_xxs, q5_k, iq3_xxs_rules},
+    recipe{"IQ2_XXS", 19, iq2_xxs, q5_k, iq2_xxs_rules},
     recipe{"MXFP4", 38, mxfp4, q8_0},
 };
 
