@@ -36,13 +36,15 @@ inline float half_at(const void* p) noexcept { return to_float(read_at<half>(p))
 
 inline const std::uint8_t* bytes_of(const std::byte* block) noexcept { return reinterpret_cast<const std::uint8_t*>(block); }
 
-/// A super-block on the way to floats: its codes, and a scale and a minimum for each group of them. Decoders unpack into one; the
-/// floats are made here, by code that all formats share.
-template <float_vector V>
-struct super_block {
+/// A super-block on the way to numbers: its codes, and a scale and a minimum for each group of them.
+struct coded_block {
     std::uint8_t code[256];
     float scale[16], minimum[16];
+};
 
+/// One on the way to floats. Decoders unpack into it; the floats are made here, by code that all formats share.
+template <float_vector V>
+struct super_block : coded_block {
     /// out = scale · code, as signed bytes, in groups of N.
     template <std::size_t N>
     [[gnu::noinline]] void put(float* out) const noexcept {
@@ -54,6 +56,18 @@ struct super_block {
     [[gnu::noinline]] void put_lowered(float* out) const noexcept {
         for (std::size_t i = 0; i < 256; i += V::size)
             fma(V::broadcast(scale[i / N]), V::load_u8(code + i), V::broadcast(-minimum[i / N])).store(out + i);
+    }
+};
+
+/// The decode of a format whose `unpack(block, coded_block&)` gives signed codes, and scales in groups of `Group`.
+template <class Format, std::size_t Group>
+struct coded_format {
+    static constexpr std::size_t group = Group;
+    template <float_vector V>
+    static void decode(const std::byte* block, float* out) noexcept {
+        super_block<V> s;
+        Format::unpack(block, s);
+        s.template put<Group>(out);
     }
 };
 

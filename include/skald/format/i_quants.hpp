@@ -89,13 +89,11 @@ struct iq4_xs {
 };
 
 /// d, eight groups of 32 values: four bytes of indices, four bytes with 4 × 7 signs and a scale s. value = d · (s + ½) / 4 · grid.
-struct iq2_xxs {
+struct iq2_xxs : detail::coded_format<iq2_xxs, 32> {
     static constexpr dtype id = dtype::iq2_xxs;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p) * 0.25f;
-        detail::super_block<V> s;
         for (std::size_t g = 0; g < 8; ++g) {
             const std::uint8_t* indices = p + 2 + g * 8;
             const auto rest = detail::read_at<std::uint32_t>(indices + 4);
@@ -104,52 +102,43 @@ struct iq2_xxs {
                 detail::put_signed(detail::eight<detail::iq2_xxs_grid>(indices[i]), detail::even_signs(rest >> (7 * i)),
                                    s.code + g * 32 + i * 8);
         }
-        s.template put<32>(out);
     }
 };
 
 /// d, 32 words of a 9-bit index and 7 signs, 16 nibbles of scales. value = d · (s + ½) / 4 · grid, groups of 16.
-struct iq2_xs {
+struct iq2_xs : detail::coded_format<iq2_xs, 16> {
     static constexpr dtype id = dtype::iq2_xs;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p) * 0.25f;
-        detail::super_block<V> s;
         for (std::size_t i = 0; i < 32; ++i) {
             const unsigned word = detail::read_at<std::uint16_t>(p + 2 + i * 2);
             detail::put_signed(detail::eight<detail::iq2_xs_grid>(word & 511), detail::even_signs(word >> 9), s.code + i * 8);
         }
         for (std::size_t g = 0; g < 16; ++g) s.scale[g] = d * (0.5f + static_cast<float>(p[66 + g / 2] >> (g % 2 * 4) & 15));
-        s.template put<16>(out);
     }
 };
 
 /// d, 32 low index bytes, 32 bytes of signs, 8 bytes of four 2-bit index tops, 16 nibbles of scales. Else as iq2_xs.
-struct iq2_s {
+struct iq2_s : detail::coded_format<iq2_s, 16> {
     static constexpr dtype id = dtype::iq2_s;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p) * 0.25f;
-        detail::super_block<V> s;
         for (std::size_t i = 0; i < 32; ++i) {
             const std::size_t top = p[66 + i / 4] >> (i % 4 * 2) & 3;
             detail::put_signed(detail::eight<detail::iq2_s_grid>(p[2 + i] | top << 8), p[34 + i], s.code + i * 8);
         }
         for (std::size_t g = 0; g < 16; ++g) s.scale[g] = d * (0.5f + static_cast<float>(p[74 + g / 2] >> (g % 2 * 4) & 15));
-        s.template put<16>(out);
     }
 };
 
 /// d, 64 indices of four values, eight words of 4 × 7 signs and a scale s. value = d · (s + ½) / 2 · grid, groups of 32.
-struct iq3_xxs {
+struct iq3_xxs : detail::coded_format<iq3_xxs, 32> {
     static constexpr dtype id = dtype::iq3_xxs;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p) * 0.5f;
-        detail::super_block<V> s;
         for (std::size_t g = 0; g < 8; ++g) {
             const std::uint8_t* indices = p + 2 + g * 8;
             const auto rest = detail::read_at<std::uint32_t>(p + 66 + g * 4);
@@ -158,25 +147,21 @@ struct iq3_xxs {
                 detail::put_signed(detail::eight<detail::iq3_xxs_grid>(indices[2 * i], indices[2 * i + 1]),
                                    detail::even_signs(rest >> (7 * i)), s.code + g * 32 + i * 8);
         }
-        s.template put<32>(out);
     }
 };
 
 /// d, 64 low index bytes, 64 index tops, 32 bytes of signs, 8 nibbles of scales. value = d · (2 s + 1) · grid, groups of 32.
-struct iq3_s {
+struct iq3_s : detail::coded_format<iq3_s, 32> {
     static constexpr dtype id = dtype::iq3_s;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p);
-        detail::super_block<V> s;
         for (std::size_t i = 0; i < 32; ++i) {
             const std::size_t tops = p[66 + i / 4] >> (i % 4 * 2);
             detail::put_signed(detail::eight<detail::iq3_s_grid>(p[2 + 2 * i] | (tops & 1) << 8, p[3 + 2 * i] | (tops >> 1 & 1) << 8),
                                p[74 + i], s.code + i * 8);
         }
         for (std::size_t g = 0; g < 8; ++g) s.scale[g] = d * static_cast<float>(2 * (p[106 + g / 2] >> (g % 2 * 4) & 15) + 1);
-        s.template put<32>(out);
     }
 };
 
@@ -192,29 +177,25 @@ inline void put_shifted(std::size_t index, bool minus, std::uint8_t* q) noexcept
 }  // namespace detail
 
 /// d, 32 low index bytes, eight words: 4 × 3 index tops, a scale s of 3 bits, the sign of ⅛. value = d · (2 s + 1) · (grid ± ⅛).
-struct iq1_s {
+struct iq1_s : detail::coded_format<iq1_s, 32> {
     static constexpr dtype id = dtype::iq1_s;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         const float d = detail::half_at(p) * 0.125f;
-        detail::super_block<V> s;
         for (std::size_t g = 0; g < 8; ++g) {
             const unsigned word = detail::read_at<std::uint16_t>(p + 34 + g * 2);
             s.scale[g] = d * static_cast<float>(2 * (word >> 12 & 7) + 1);
             for (std::size_t i = 0; i < 4; ++i)
                 detail::put_shifted(p[2 + g * 4 + i] | (word >> (3 * i) & 7) << 8, word >> 15 != 0, s.code + g * 32 + i * 8);
         }
-        s.template put<32>(out);
     }
 };
 
 /// 32 low index bytes, 32 nibbles of 3 index tops and the sign of ⅛, four words of 4 × 3 bits of scales whose high nibbles
 /// together are d. value = d · (2 s + 1) · (grid ± ⅛), groups of 16.
-struct iq1_m {
+struct iq1_m : detail::coded_format<iq1_m, 16> {
     static constexpr dtype id = dtype::iq1_m;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
         unsigned words[4], bits = 0;
         for (std::size_t i = 0; i < 4; ++i) {
@@ -222,13 +203,11 @@ struct iq1_m {
             bits |= words[i] >> 12 << (4 * i);
         }
         const float d = to_float(half{static_cast<std::uint16_t>(bits)}) * 0.125f;
-        detail::super_block<V> s;
         for (std::size_t i = 0; i < 32; ++i) {
             const std::size_t nibble = p[32 + i / 2] >> (i % 2 * 4) & 15;
             detail::put_shifted(p[i] | (nibble & 7) << 8, nibble > 7, s.code + i * 8);
         }
         for (std::size_t g = 0; g < 16; ++g) s.scale[g] = d * (static_cast<float>(2 * (words[g / 4] >> (g % 4 * 3) & 7) + 1));
-        s.template put<16>(out);
     }
 };
 

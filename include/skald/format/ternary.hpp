@@ -28,31 +28,25 @@ inline void ternary_digits(const std::uint8_t* p, std::uint8_t* q) noexcept {
 }  // namespace detail
 
 /// 48 bytes of five digits (32, then 16 that go together), 4 bytes of four digits, d.
-struct tq1_0 {
+struct tq1_0 : detail::coded_format<tq1_0, 32> {
     static constexpr dtype id = dtype::tq1_0;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
-        detail::super_block<V> s;
         detail::ternary_digits<32, 5>(p, s.code);
         detail::ternary_digits<16, 5>(p + 32, s.code + 160);
         detail::ternary_digits<4, 4>(p + 48, s.code + 240);
         std::fill_n(s.scale, 8, detail::half_at(p + 52));
-        s.template put<32>(out);
     }
 };
 
 /// 64 bytes of 2-bit codes as in q2_k, d.
-struct tq2_0 {
+struct tq2_0 : detail::coded_format<tq2_0, 32> {
     static constexpr dtype id = dtype::tq2_0;
-    template <float_vector V>
-    static void decode(const std::byte* block, float* out) noexcept {
+    static void unpack(const std::byte* block, detail::coded_block& s) noexcept {
         const std::uint8_t* p = detail::bytes_of(block);
-        detail::super_block<V> s;
         detail::two_bit_codes(p, s.code);
         detail::lower(s.code, 1);
         std::fill_n(s.scale, 8, detail::half_at(p + 64));
-        s.template put<32>(out);
     }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Rows of activations and what products read instead of them: int8 blocks and bf16, encoded once however many matrices ask.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
@@ -13,6 +14,11 @@
 
 namespace skald::inline SKALD_ISA::kernels {
 
+/// Integer sums that are to become floats count up from the bits of this one, 1.5 · 2^23: its unit is 1, so that below 2^22 the sum
+/// stands in the fraction, and no conversion is needed.
+inline constexpr float sums_zero = 0x1.8p23f;
+inline constexpr std::int32_t sums_zero_bits = std::bit_cast<std::int32_t>(sums_zero);
+
 /// 32 activations: value i ≈ scale · q[i], with scale = max |value| / 127 and q rounded to nearest, ties to even. A cache line.
 /// Sums are of all, of the first 16 and of the last 16 values.
 struct alignas(64) int8_block {
@@ -20,7 +26,7 @@ struct alignas(64) int8_block {
 
     std::int8_t q[size];
     float scale;
-    std::int32_t start[3];  ///< -128 · Σq: where a dot product with codes around 128 begins
+    std::int32_t start[3];  ///< sums_zero_bits - 128 · Σq: where a dot product with codes around 128 begins
     float sum[3];           ///< Σq, for the minima of weights
 };
 static_assert(sizeof(int8_block) == 64);
@@ -43,7 +49,7 @@ SKALD_INLINE void encode_int8(const float* x, int8_block& out) noexcept {
     const std::int32_t low = sum_16(out.q), high = sum_16(out.q + lanes), sums[3] = {low + high, low, high};
     out.scale = greatest / 127.0f;
     for (std::size_t i = 0; i < 3; ++i) {
-        out.start[i] = -128 * sums[i];
+        out.start[i] = sums_zero_bits - 128 * sums[i];
         out.sum[i] = static_cast<float>(sums[i]);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Products with weights that stay in file layout, for every format without a panel layout of its own: a few rows of weights are
+// Products with weights that stay in file layout, in floats: `exact` ones of quantized formats, and 8-bit floats. A few rows of weights are
 // decoded to floats in the first cache and multiplied with all rows of activations before the next. One loop serves all formats;
 // what differs is a pointer to their decoder.
 //

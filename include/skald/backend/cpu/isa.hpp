@@ -98,6 +98,13 @@ inline constexpr bool has_bf16_dot = true;
 inline constexpr bool has_bf16_dot = false;
 #endif
 
+/// Whether vectors' fma() rounds once.
+#if defined(__FMA__)
+inline constexpr bool has_fma = true;
+#else
+inline constexpr bool has_fma = false;
+#endif
+
 /// Vector registers that the target names: the limit of what a kernel keeps in them.
 #if defined(__AVX512VL__)
 inline constexpr std::size_t register_count = 32;

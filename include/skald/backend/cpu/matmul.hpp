@@ -4,7 +4,6 @@
 // never split, so that no result depends on the split.
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <memory_resource>
 #include <span>
 #include <type_traits>
@@ -73,9 +72,6 @@ constexpr auto choose_kernel() noexcept {
         return std::type_identity<float_kernel<Arch, panel_layout<Format>>>{};
 }
 
-/// Rows of activations that are multiplied with a panel before the next: many enough that unpacking it costs little.
-inline constexpr std::size_t row_block = 72;
-
 /// Where a product's results go: `value` holds the 16 outputs of a panel for a row.
 template <class Arch>
 SKALD_INLINE void put(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t row, simd<Arch> value) noexcept {
@@ -90,6 +86,7 @@ SKALD_INLINE void put(const matmul_job<packed_matrix>& job, std::size_t panel, s
 template <class Kernel, class Arch>
 class product {
 public:
+    static constexpr std::size_t row_block = 72;  ///< rows of activations that are multiplied with a panel before the next, at most
     using job = matmul_job<packed_matrix>;
 
     product(const job& j, const activations<Arch>& in) noexcept : job_(j), weight_(*j.weight), in_(in) {}
@@ -137,6 +134,7 @@ private:
 template <class Arch>
 class product<decoded_kernel, Arch> {
 public:
+    static constexpr std::size_t row_block = 72;
     product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
 
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
@@ -158,6 +156,7 @@ private:
 template <class Arch>
 class product<quantized_kernel, Arch> {
 public:
+    static constexpr std::size_t row_block = 288;  // many enough that unpacking a panel costs little
     product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), weight_(*j.weight), in_(in) {}
 
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
@@ -170,8 +169,13 @@ public:
 private:
     void one_row(std::size_t first, std::size_t last, std::size_t row) const noexcept {
         alignas(64) float sums[lanes];
+        const quantized_panels& format = *weight_.quantized();
+        const int8_block* x = in_.int8_at(row, 0);
         for (std::size_t p = first; p < last; ++p) {
-            weight_.quantized()->one_row(weight_.panel(p), weight_.cols(), in_.int8_at(row, 0), rows_of_tile<Arch>, sums);
+            if (format.one_row != nullptr)
+                format.one_row(weight_.panel(p), weight_.cols(), x, rows_of_tile<Arch>, sums);
+            else
+                unpacked_one_row<Arch>(format, weight_.panel(p), weight_.cols(), x, rows_of_tile<Arch>, sums);
             put(job_, p, row, simd<Arch>::load(sums));
         }
     }
@@ -180,21 +184,33 @@ private:
         using tile = quantized_tile<Arch>;
         static_assert(row_block % tile::rows == 0);
         const auto run = tile::of(*weight_.quantized());
-        const std::size_t cols = weight_.cols();
+        const matmul_job<packed_matrix> job = job_;
+        const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
         unpacked_panel panel[tile::panels];
         alignas(64) typename tile::sums sums[row_block];
         for (std::size_t p = first; p < last; p += tile::panels) {
             const std::size_t panels = std::min(tile::panels, last - p);
-            std::memset(sums, 0, sizeof sums);
-            for (std::size_t k = 0; k < cols; k += unpacked_panel::columns) {
-                const std::size_t n = std::min(unpacked_panel::columns, cols - k);
+            for (std::size_t k = 0, n; k < cols; k += n) {
+                n = std::min(unpacked_panel::columns, cols - k);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
-                for (std::size_t r = row; r < row_end; r += tile::rows)
-                    run(panel, in_.int8_at(r, k), n / int8_block::size, sums + (r - row));
+                const bool more = k + n < cols;
+                for (std::size_t t = 0; t < tiles; ++t) {
+                    run(panel, in_.int8_at(row + t * tile::rows, k), n / int8_block::size, k == 0, sums + t * tile::rows);
+                    fetch(more ? p : p + tile::panels, std::min(p + tile::panels * (more ? 1 : 2), last), more ? k + n : 0, t, tiles);
+                }
             }
             for (std::size_t r = row; r < row_end; ++r)
-                for (std::size_t i = 0; i < panels; ++i) put(job_, p + i, r, simd<Arch>::load(sums[r - row][i]));
+                for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
         }
+    }
+
+    /// Part t of `parts` of the codes that the products of panels [first, last) from column k on unpack: to the second cache.
+    void fetch(std::size_t first, std::size_t last, std::size_t k, std::size_t t, std::size_t parts) const noexcept {
+        const std::size_t block_bytes = weight_.quantized()->code_bytes;
+        const std::size_t lines = std::min(unpacked_panel::columns, weight_.cols() - k) / int8_block::size * block_bytes / 64;
+        for (std::size_t p = first; p < last; ++p)
+            for (std::size_t line = lines * t / parts; line < lines * (t + 1) / parts; ++line)
+                __builtin_prefetch(weight_.panel(p) + k / int8_block::size * block_bytes + line * 64, 0, 2);
     }
 
     const matmul_job<packed_matrix>& job_;
@@ -209,20 +225,26 @@ public:
     using job = matmul_job<packed_matrix>;
 
     matmul(activations<Arch>& in, std::span<const job> jobs, compute policy, const workers& w) : in_(in), jobs_(jobs), policy_(policy) {
-        std::size_t panels = 0, bytes = 0;
+        // The int8 blocks of a block of rows stay in the second cache from panel to panel.
+        constexpr std::size_t cached = 1 << 20, whole = 12;
+        const std::size_t fit = cached / (in.cols() / int8_block::size * sizeof(int8_block) + 1) / whole * whole;
+        std::size_t panels = 0, bytes = 0, rows = std::max(fit, whole);
         unsigned encodings = plain;
         for (const job& j : jobs) {
             if (j.weight->cols() != in.cols())
                 fail(errc::invalid_argument, "matmul", "rows of ", in.cols(), " values for a matrix of ", j.weight->cols(), " columns");
             panels += round_up(j.weight->panels(), unit);
             bytes += j.weight->bytes();
-            with_kernel(j, [&]<class Kernel>(std::type_identity<Kernel>) { encodings |= Kernel::reads; });
+            with_kernel(j, [&]<class Kernel>(std::type_identity<Kernel>) {
+                encodings |= Kernel::reads;
+                rows = std::min(rows, product<Kernel, Arch>::row_block);
+            });
         }
         if (in.rows() == 0 || panels == 0) return;
         in.require(encodings, w);
 
         // Pieces are many enough to even out threads that run at different speeds, and large enough to be worth a call.
-        const std::size_t units = panels / unit, blocks = ceil_div(in.rows(), row_block);
+        const std::size_t units = panels / unit, blocks = ceil_div(in.rows(), rows);
         std::size_t chunks = 1;
         if (w.count() > 1) {
             const std::size_t wanted = w.count() * (bytes * blocks > 256 * 1024 * w.count() ? 6 : 1);
@@ -230,8 +252,7 @@ public:
         }
         w.run(blocks * chunks, [&](std::size_t i) {
             const std::size_t chunk = i / blocks, block = i % blocks;
-            run(units * chunk / chunks * unit, units * (chunk + 1) / chunks * unit, block * row_block,
-                std::min(in.rows(), (block + 1) * row_block));
+            run(units * chunk / chunks * unit, units * (chunk + 1) / chunks * unit, block * rows, std::min(in.rows(), (block + 1) * rows));
         });
     }
 

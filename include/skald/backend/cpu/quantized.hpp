@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Panels of quantized weights, for `native` products: 16 rows, one a lane, codes as planes of bits (planes.hpp), then scales. A layout is
-// a policy, a few lines a format: how a block of the file is read, how wide the codes are, and the rule of the scales. What is
-// built from it are the functions of `quantized_panels`; products call those through pointers, and are compiled once for all formats.
-// A panel takes the bytes of its rows in the file (iq4_xs: 1.5% more).
+// a policy, a few lines a format: how a block of the file is read, how wide the codes are, and the rule of the scales. Formats of
+// codebooks keep the rows of the file. What is built from either are the functions of `quantized_panels`; products call those through
+// pointers, and are compiled once for all formats. A panel takes the bytes of its rows in the file (iq4_xs: 1.5% more).
 //
-// The canonical value of an output: from zero, for each 32 columns in order, acc = fma(t, activations' scale, acc), where t is made in
-// weights' units: float(Σ code · q) · scale, by groups of 32 columns, or of 16 with the second added by fma; then minimum · Σq likewise.
+// The canonical value of an output: from zero, for each group of 32 or 16 columns in order, acc = fma(t, activations' scale, acc), where
+// t = Σ code · q · scale, rounded once, and where the format has minima t = fma(minimum, Σq, t).
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include <skald/backend/cpu/activations.hpp>
@@ -33,6 +34,10 @@ struct quantized_layout;
 /// Whether a format has such a layout.
 template <class Format>
 inline constexpr bool has_quantized_layout = requires { sizeof(quantized_layout<Format>); };
+
+/// Whether a format has none, and unpacks to codes: its panels keep the rows of the file.
+template <class Format>
+inline constexpr bool is_coded_format = requires(const std::byte* block, format::detail::coded_block& out) { Format::unpack(block, out); };
 
 namespace detail {
 
@@ -209,18 +214,30 @@ struct unpacked_panel {
     static constexpr std::size_t columns = 512;  // two of them, and the activations of a tile, fit the first cache
     alignas(64) std::uint8_t code[columns / 4][lanes][4];
     float scale[columns / 16][lanes], minimum[columns / 16][lanes];
+    float offset[columns / 16][lanes];  // -sums_zero · scale
 };
+
+/// scale · the integers that `sum` counted from sums_zero_bits, rounded once. `offset` is -sums_zero · scale, which is exact: scales have
+/// at most 19 bits.
+template <class Arch>
+SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> offset) noexcept {
+    if constexpr (has_fma)
+        return fma(as_float(sum), scale, offset);
+    else
+        return (as_float(sum) - simd<Arch>::broadcast(sums_zero)) * scale;
+}
 
 /// What a format's panels can do.
 struct quantized_panels {
     bool halves;  ///< groups of 16 columns, not 32
     bool minima;
+    std::size_t code_bytes;  ///< of 32 columns; those of the next follow
     std::size_t (*panel_bytes)(std::size_t cols) noexcept;
     /// Rows first … first + 15 of w (fewer at the end) into a zeroed panel.
     void (*pack)(const weight_view& w, std::size_t first, std::byte* panel);
     /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns, n at most that.
     void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept;
-    /// The products of one row of activations, whose blocks lie `stride` apart. // out: (16)
+    /// The products of one row of activations, whose blocks lie `stride` apart; null where they need unpack(). // out: (16)
     void (*one_row)(const std::byte* panel, std::size_t cols, const int8_block* x, std::size_t stride, float* out) noexcept;
 };
 
@@ -265,6 +282,8 @@ struct quantized_functions {
         for (std::size_t i = 0; i < n; i += columns)
             scales::template read<Arch>(scales_at(panel, cols, k + i), out.scale + i / columns * scales::groups,
                                         out.minimum + i / columns * scales::groups);
+        for (std::size_t g = 0; g < n / columns * scales::groups; ++g)
+            (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
         for (std::size_t i = 0; i < n; i += block) {
             simd_int<Arch> w[8];
             layout::unpack(codes_at(panel, k + i), w);
@@ -289,46 +308,122 @@ struct quantized_functions {
                 for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(p + ahead + line);
                 simd_int<Arch> w[8];
                 layout::unpack(p, w);
-                V t;
                 if constexpr (halves) {
-                    const float(*s)[lanes] = scale + i / 16;
-                    t = to_float(dot_group<0, 4>(w, *x, 1)) * V::load(s[0]);
-                    t = fma(to_float(dot_group<4, 8>(w, *x, 2)), V::load(s[1]), t);
-                    if constexpr (scales::minima) {
-                        t = fma(V::load(minimum[i / 16]), V::broadcast(x->sum[1]), t);
-                        t = fma(V::load(minimum[i / 16 + 1]), V::broadcast(x->sum[2]), t);
-                    }
+                    acc = add_group<0, 4>(w, *x, 1, scale[i / 16], minimum[i / 16], acc);
+                    acc = add_group<4, 8>(w, *x, 2, scale[i / 16 + 1], minimum[i / 16 + 1], acc);
                 } else {
-                    t = to_float(dot_group<0, 8>(w, *x, 0)) * V::load(scale[i / 32]);
-                    if constexpr (scales::minima) t = fma(V::load(minimum[i / 32]), V::broadcast(x->sum[0]), t);
+                    acc = add_group<0, 8>(w, *x, 0, scale[i / 32], minimum[i / 32], acc);
                 }
-                acc = fma(t, V::broadcast(x->scale), acc);
             }
         }
         acc.store(out);
     }
 
 private:
-    /// Σ (code - zero) · q over vectors Begin … End - 1, whose sums are number `part` of the block's.
+    /// acc and the group of columns that is in vectors Begin … End - 1; its sums are number `part` of the block's.
     template <std::size_t Begin, std::size_t End, class Arch>
-    SKALD_INLINE static simd_int<Arch> dot_group(const simd_int<Arch> (&w)[8], const int8_block& x, std::size_t part) noexcept {
-        auto sum = simd_int<Arch>::broadcast(layout::zero == 0 ? 0 : x.start[part] / 128 * layout::zero);
+    SKALD_INLINE static simd<Arch> add_group(const simd_int<Arch> (&w)[8], const int8_block& x, std::size_t part,
+                                             const float (&scale)[lanes], const float (&minimum)[lanes], simd<Arch> acc) noexcept {
+        using V = simd<Arch>;
+        auto sum = simd_int<Arch>::broadcast(sums_zero_bits + (x.start[part] - sums_zero_bits) / 128 * layout::zero);
 #pragma GCC unroll 8
         for (std::size_t i = Begin; i < End; ++i)
             sum = dot(sum, w[i], simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(x.q + i * 4)));
-        return sum;
+        const V s = V::load(scale);
+        V t = scaled(sum, s, s * V::broadcast(-sums_zero));
+        if constexpr (scales::minima) t = fma(V::load(minimum), V::broadcast(x.sum[part]), t);
+        return fma(t, V::broadcast(x.scale), acc);
+    }
+};
+
+/// Formats of codebooks and the like: a row of the file after another.
+template <class Format>
+struct coded_functions {
+    static constexpr std::size_t columns = 256, block_bytes = info(Format::id).block_bytes;
+    static_assert(info(Format::id).block_size == columns);
+
+    static std::size_t panel_bytes(std::size_t cols) noexcept { return round_up(lanes * (cols / columns * block_bytes), 64); }
+
+    static void pack(const weight_view& w, std::size_t first, std::byte* panel) {
+        std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * (w.cols / columns * block_bytes));
+    }
+
+    template <class Arch>
+    static void unpack(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept {
+        format::detail::coded_block from[4];
+        for (std::size_t i = 0; i < n; i += columns)
+            for (std::size_t lane = 0; lane < lanes; lane += 4) {
+                for (std::size_t l = 0; l < 4; ++l) {
+                    Format::unpack(panel + ((lane + l) * (cols / columns) + (k + i) / columns) * block_bytes, from[l]);
+                    for (std::size_t g = 0; g < groups; ++g) out.scale[i / Format::group + g][lane + l] = from[l].scale[g];
+                }
+                for (std::size_t j = 0; j < columns; j += 16) transpose(from, j, out.code[(i + j) / 4][lane]);
+            }
+        for (std::size_t g = 0; g < n / Format::group; ++g)
+            (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
+    }
+
+private:
+    static constexpr std::size_t groups = columns / Format::group;
+
+    /// Columns j … j + 15 of four rows, to their lanes of four vectors. Signed codes become codes around 128.
+    static void transpose(const format::detail::coded_block (&from)[4], std::size_t j, std::uint8_t* to) noexcept {
+        const auto row = [&](std::size_t l) {
+            return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from[l].code + j)), _mm_set1_epi8(-128));
+        };
+        const __m128i a = row(0), b = row(1), c = row(2), d = row(3);
+        const __m128i low_ab = _mm_unpacklo_epi32(a, b), low_cd = _mm_unpacklo_epi32(c, d);
+        const __m128i high_ab = _mm_unpackhi_epi32(a, b), high_cd = _mm_unpackhi_epi32(c, d);
+        const auto put = [&](std::size_t i, __m128i four) { _mm_store_si128(reinterpret_cast<__m128i*>(to + i * lanes * 4), four); };
+        put(0, _mm_unpacklo_epi64(low_ab, low_cd));
+        put(1, _mm_unpackhi_epi64(low_ab, low_cd));
+        put(2, _mm_unpacklo_epi64(high_ab, high_cd));
+        put(3, _mm_unpackhi_epi64(high_ab, high_cd));
     }
 };
 
 template <class Arch, class Format>
+inline constexpr quantized_panels coded_panels_of{Format::group == 16,
+                                                  false,
+                                                  0,
+                                                  coded_functions<Format>::panel_bytes,
+                                                  coded_functions<Format>::pack,
+                                                  coded_functions<Format>::template unpack<Arch>,
+                                                  nullptr};
+
+template <class Arch, class Format>
 inline constexpr quantized_panels panels_of{quantized_functions<Format>::halves,
                                             quantized_functions<Format>::scales::minima,
+                                            quantized_functions<Format>::codes::bytes,
                                             quantized_functions<Format>::panel_bytes,
                                             quantized_functions<Format>::pack,
                                             quantized_functions<Format>::template unpack<Arch>,
                                             quantized_functions<Format>::template one_row<Arch>};
 
 }  // namespace detail
+
+/// The products of one row of activations, for any format: as quantized_panels::one_row. Such formats have no minima.
+template <class Arch>
+void unpacked_one_row(const quantized_panels& format, const std::byte* panel, std::size_t cols, const int8_block* x, std::size_t stride,
+                      float* out) noexcept {
+    using V = simd<Arch>;
+    const std::size_t group = format.halves ? 4 : 8;
+    unpacked_panel some;
+    V acc = V::zero();
+    for (std::size_t k = 0, n; k < cols; k += n) {
+        n = std::min(unpacked_panel::columns, cols - k);
+        format.unpack(panel, cols, k, n, some);
+        for (std::size_t i = 0; i < n / 4; i += group) {
+            const int8_block& a = x[(k / 4 + i) / 8 * stride];
+            auto sum = simd_int<Arch>::broadcast(a.start[format.halves ? 1 + i % 8 / 4 : 0]);
+            for (std::size_t j = i; j < i + group; ++j)
+                sum = dot(sum, simd_int<Arch>::load(some.code[j]),
+                          simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(a.q + j % 8 * 4)));
+            acc = fma(scaled(sum, V::load(some.scale[i / group]), V::load(some.offset[i / group])), V::broadcast(a.scale), acc);
+        }
+    }
+    acc.store(out);
+}
 
 /// The functions for a format of the list; null where it has no such layout.
 template <class Arch, class... Formats>
@@ -337,6 +432,8 @@ const quantized_panels* quantized_panels_of(format::list<Formats...>, dtype type
     const auto look = [&]<class Format>(Format) {
         if constexpr (has_quantized_layout<Format>)
             if (Format::id == type) found = &detail::panels_of<Arch, Format>;
+        if constexpr (is_coded_format<Format>)
+            if (Format::id == type) found = &detail::coded_panels_of<Arch, Format>;
     };
     (look(Formats{}), ...);
     return found;

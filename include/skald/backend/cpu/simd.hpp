@@ -230,6 +230,12 @@ public:
         for (std::size_t i = 0; i < parts; ++i) out.part(i) = native::to_float(a.r_[i]);
         return out;
     }
+    /// The bits of each lane as a float.
+    SKALD_INLINE friend simd<Arch> as_float(simd_int a) noexcept {
+        simd<Arch> out;
+        for (std::size_t i = 0; i < parts; ++i) std::memcpy(&out.part(i), &a.r_[i], sizeof(reg));
+        return out;
+    }
     /// acc + Σ of each lane's two bf16 products, as vdpbf16ps rounds; only where has_bf16_dot.
     SKALD_INLINE friend simd<Arch> dot_bfloat16(simd<Arch> acc, simd_int a, simd_int b) noexcept {
         simd<Arch> out;

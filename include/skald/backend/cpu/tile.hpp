@@ -72,8 +72,9 @@ struct quantized_tile {
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
     using sums = float[panels][lanes];
 
-    /// acc[r][p] += the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
-    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, sums* acc) noexcept;
+    /// sums[r][p] = (first ? 0 : sums[r][p]) and the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
+    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first,
+                              sums* out) noexcept;
 
     static function of(const quantized_panels& format) noexcept {
         if (format.halves) return format.minima ? run<true, true> : run<true, false>;
@@ -85,36 +86,31 @@ private:
     using ints = simd_int<Arch>;
 
     template <bool Halves, bool Minima>
-    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, sums* acc) noexcept {
-        for (std::size_t b = 0; b < blocks; ++b, x += rows) {
-            V t[rows][panels];
-            if constexpr (Halves) {
-                ints sum[rows][panels];
-                dots<0, 4>(panel, x, b, 1, sum);
-                scale<true>(panel, b * 2, sum, t);
-                dots<4, 8>(panel, x, b, 2, sum);
-                scale<false>(panel, b * 2 + 1, sum, t);
-            } else {
-                ints sum[rows][panels];
-                dots<0, 8>(panel, x, b, 0, sum);
-                scale<true>(panel, b, sum, t);
-            }
-            if constexpr (Minima) {
-                for (std::size_t part = Halves ? 1 : 0, g = Halves ? b * 2 : b; part < (Halves ? 3 : 1); ++part, ++g)
-                    lower(panel, x, g, part, t);
-            }
+    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, sums* out) noexcept {
+        V acc[rows][panels];
 #pragma GCC unroll 16
-            for (std::size_t r = 0; r < rows; ++r) {
-                const V a = V::broadcast(x[r].scale);
+        for (std::size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-                for (std::size_t p = 0; p < panels; ++p) fma(t[r][p], a, V::load(acc[r][p])).store(acc[r][p]);
+            for (std::size_t p = 0; p < panels; ++p) acc[r][p] = first ? V::zero() : V::load(out[r][p]);
+        for (std::size_t b = 0; b < blocks; ++b, x += rows) {
+            if constexpr (Halves) {
+                add_group<0, 4, Minima>(panel, x, b, b * 2, 1, acc);
+                add_group<4, 8, Minima>(panel, x, b, b * 2 + 1, 2, acc);
+            } else {
+                add_group<0, 8, Minima>(panel, x, b, b, 0, acc);
             }
         }
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) acc[r][p].store(out[r][p]);
     }
 
-    template <std::size_t Begin, std::size_t End>
-    SKALD_INLINE static void dots(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t b, std::size_t part,
-                                  ints (&sum)[rows][panels]) noexcept {
+    /// Group g of columns, which is in vectors Begin … End - 1 of block b; the sums of its activations are number `part` of the block's.
+    template <std::size_t Begin, std::size_t End, bool Minima>
+    SKALD_INLINE static void add_group(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t b, std::size_t g,
+                                       std::size_t part, V (&acc)[rows][panels]) noexcept {
+        ints sum[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r) {
             const auto start = ints::broadcast(x[r].start[part]);
@@ -133,34 +129,15 @@ private:
                 for (std::size_t p = 0; p < panels; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
             }
         }
-    }
-
-    template <bool First>
-    SKALD_INLINE static void scale(const unpacked_panel (&panel)[panels], std::size_t g, const ints (&sum)[rows][panels],
-                                   V (&t)[rows][panels]) noexcept {
 #pragma GCC unroll 4
         for (std::size_t p = 0; p < panels; ++p) {
-            const V s = V::load(panel[p].scale[g]);
+            const V scale = V::load(panel[p].scale[g]), offset = V::load(panel[p].offset[g]);
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < rows; ++r) {
-                if constexpr (First)
-                    t[r][p] = to_float(sum[r][p]) * s;
-                else
-                    t[r][p] = fma(to_float(sum[r][p]), s, t[r][p]);
+                V t = scaled(sum[r][p], scale, offset);
+                if constexpr (Minima) t = fma(V::load(panel[p].minimum[g]), V::broadcast(x[r].sum[part]), t);
+                acc[r][p] = fma(t, V::broadcast(x[r].scale), acc[r][p]);
             }
-        }
-    }
-
-    SKALD_INLINE static void lower(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t g, std::size_t part,
-                                   V (&t)[rows][panels]) noexcept {
-        V m[panels];
-#pragma GCC unroll 4
-        for (std::size_t p = 0; p < panels; ++p) m[p] = V::load(panel[p].minimum[g]);
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < rows; ++r) {
-            const V sum = V::broadcast(x[r].sum[part]);
-#pragma GCC unroll 4
-            for (std::size_t p = 0; p < panels; ++p) t[r][p] = fma(m[p], sum, t[r][p]);
         }
     }
 };
