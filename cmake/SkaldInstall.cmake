@@ -17,7 +17,9 @@ export(EXPORT skald-targets NAMESPACE skald:: FILE "${PROJECT_BINARY_DIR}/skald-
 configure_package_config_file(cmake/skald-config.cmake.in "${PROJECT_BINARY_DIR}/skald-config.cmake"
     INSTALL_DESTINATION "${skald_package_dir}" NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/skald-config-version.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-configure_file(cmake/SkaldXsimd.cmake "${PROJECT_BINARY_DIR}/SkaldXsimd.cmake" COPYONLY)
-install(FILES "${PROJECT_BINARY_DIR}/skald-config.cmake" "${PROJECT_BINARY_DIR}/skald-config-version.cmake" cmake/SkaldXsimd.cmake
-    DESTINATION "${skald_package_dir}")
+foreach(module IN ITEMS SkaldSeparate SkaldXsimd)
+    configure_file(cmake/${module}.cmake "${PROJECT_BINARY_DIR}/${module}.cmake" COPYONLY)
+endforeach()
+install(FILES "${PROJECT_BINARY_DIR}/skald-config.cmake" "${PROJECT_BINARY_DIR}/skald-config-version.cmake" cmake/SkaldSeparate.cmake
+    cmake/SkaldXsimd.cmake DESTINATION "${skald_package_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -33,16 +33,13 @@ endif()
 
 # What all our programs have alike is compiled once, for the processor that they are compiled for (skald/separate.hpp).
 set(skald_for_programs $<IF:$<BOOL:${SKALD_NATIVE}>,skald::native,skald::skald>)
-file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/separate.cpp" CONTENT "#include <skald/separate.hpp>\n")
-add_library(skald_separate STATIC "${PROJECT_BINARY_DIR}/separate.cpp")
-target_link_libraries(skald_separate PRIVATE ${skald_for_programs})
-target_compile_options(skald_separate PRIVATE ${skald_warnings} ${skald_sanitizers})
-target_compile_definitions(skald_separate INTERFACE SKALD_SEPARATE)
+skald_separate(skald_once ${skald_for_programs})
+target_compile_options(skald_once PRIVATE ${skald_warnings} ${skald_sanitizers})
 
 # skald_program(NAME SOURCES...): an executable on skald with our warnings.
 function(skald_program name)
     add_executable(${name} ${ARGN})
-    target_link_libraries(${name} PRIVATE skald_separate ${skald_for_programs})
+    target_link_libraries(${name} PRIVATE skald_once)
     target_compile_options(${name} PRIVATE ${skald_warnings} ${skald_sanitizers})
     target_link_options(${name} PRIVATE ${skald_sanitizers})
 endfunction()
