@@ -2,11 +2,6 @@
 #include "npy.hpp"
 
 #include <bit>
-#include <cerrno>
-#include <system_error>
-
-#include <sys/types.h>
-#include <unistd.h>
 
 #include <skald/core/error.hpp>
 
@@ -31,49 +26,15 @@ std::string npy_header(std::span<const std::size_t> shape) {
 
 }  // namespace
 
-npy_writer::npy_writer(const std::string& path, std::span<const std::size_t> shape) : path_(path), target_(path) {
-    std::error_code ignored;
-    if (const auto real = std::filesystem::canonical(target_, ignored); !ignored) target_ = real;  // a link stays a link
-    const auto status = std::filesystem::status(target_, ignored);
-    if (std::filesystem::is_directory(status)) skald::fail(skald::errc::io, path_, "is a folder; pass the name of a file");
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-        file_.reset(std::fopen(target_.c_str(), "wb"));
-    } else {
-        temporary_ = target_;
-        temporary_ += skald::concat(".", static_cast<long>(getpid()), ".tmp");
-        file_.reset(std::fopen(temporary_.c_str(), "wbx"));
-        if (!file_) temporary_.clear();
-    }
-    if (!file_) refuse("cannot be created");
+npy_writer::npy_writer(const std::string& path, std::span<const std::size_t> shape) : file_(path) {
     const std::string header = npy_header(shape);
     data_start_ = header.size();
-    if (std::fwrite(header.data(), 1, header.size(), file_.get()) != header.size()) refuse("cannot be written");
-}
-
-npy_writer::~npy_writer() {
-    file_.reset();
-    std::error_code ignored;
-    if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+    file_.write(header);
 }
 
 void npy_writer::write(std::size_t index, std::span<const float> values) {
-    if (index != next_ && fseeko(file_.get(), static_cast<off_t>(data_start_ + index * sizeof(float)), SEEK_SET) != 0)
-        refuse("cannot be written");
-    if (std::fwrite(values.data(), sizeof(float), values.size(), file_.get()) != values.size()) refuse("cannot be written");
-    next_ = index + values.size();
-}
-
-void npy_writer::finish() {
-    if (std::fclose(file_.release()) != 0) refuse("cannot be written");
-    if (temporary_.empty()) return;
-    std::error_code failed;
-    std::filesystem::rename(temporary_, target_, failed);
-    if (failed) skald::fail(skald::errc::io, path_, "cannot be put in place: ", failed.message());
-    temporary_.clear();
-}
-
-void npy_writer::refuse(const char* what) const {
-    skald::fail(skald::errc::io, path_, what, ": ", std::error_code(errno, std::generic_category()).message());
+    file_.seek(data_start_ + index * sizeof(float));
+    file_.write(std::as_bytes(values));
 }
 
 }  // namespace cli
