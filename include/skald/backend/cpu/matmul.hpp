@@ -195,12 +195,24 @@ private:
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
                 const bool more = k + n < cols;
                 for (std::size_t t = 0; t < tiles; ++t) {
-                    run(panel, in_.int8_at(row + t * tile::rows, k), n / int8_block::size, k == 0, sums + t * tile::rows);
+                    const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
+                    if (!more) fetch_results(job, p, panels, begin, end);
+                    run(panel, in_.int8_at(begin, k), n / int8_block::size, k == 0, sums + t * tile::rows);
                     fetch(more ? p : p + tile::panels, std::min(p + tile::panels * (more ? 1 : 2), last), more ? k + n : 0, t, tiles);
+                    if (more) continue;
+                    for (std::size_t r = begin; r < end; ++r)
+                        for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
                 }
             }
-            for (std::size_t r = row; r < row_end; ++r)
-                for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
+        }
+    }
+
+    /// The lines where the results of a tile go, before it runs: they are not in the cache, a row of results apart.
+    static void fetch_results(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t panels, std::size_t row,
+                              std::size_t row_end) noexcept {
+        for (std::size_t r = row; r < row_end; ++r) {
+            const float* out = job.out.data() + r * job.out.strides()[0] + panel * lanes;
+            for (std::size_t i = 0; i < panels; ++i) __builtin_prefetch(out + i * lanes, 1);
         }
     }
 
