@@ -117,12 +117,9 @@ void print_json(const std::vector<result>& results) {
 }
 
 void print_line(const result& r) {
-    const auto cell = [](const std::string& text, std::size_t width) {
-        return std::string(width - std::min(width, text.size()), ' ') + text;
-    };
-    write(skald::concat(cell(r.test, 8), cell(skald::concat(r.threads), 9), cell(fixed(r.tok_s, 1), 11),
-                        cell("±" + fixed(100 * r.spread, 1), 9), cell(fixed(r.read_gb_s, 1), 11), cell(fixed(r.roof_gb_s, 1), 11),
-                        cell(fixed(100 * r.read_gb_s / r.roof_gb_s, 0), 9), "\n"));
+    write(skald::concat(padded_left(r.test, 8), padded_left(skald::concat(r.threads), 9), padded_left(fixed(r.tok_s, 1), 11),
+                        padded_left("±" + fixed(100 * r.spread, 1), 9), padded_left(fixed(r.read_gb_s, 1), 11),
+                        padded_left(fixed(r.roof_gb_s, 1), 11), padded_left(fixed(100 * r.read_gb_s / r.roof_gb_s, 0), 9), "\n"));
     flush();
 }
 

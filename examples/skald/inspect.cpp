@@ -171,11 +171,6 @@ void print_json(const report& r) {
            {"tensors", std::move(tensors)}});
 }
 
-std::string padded(std::string_view text, std::size_t width) {
-    std::string out(text);
-    return out.append(width - std::min(width, text.size()), ' ');
-}
-
 void print_fields(std::string_view title, const fields& all) {
     std::size_t width = 0;
     for (const auto& [key, value] : all) width = std::max(width, std::min<std::size_t>(key.size(), 48));
@@ -220,8 +215,7 @@ void plan(const plan_command& c) {
         return;
     }
     const auto line = [](std::string_view what, std::size_t bytes) {
-        write(concat(padded(what, 12), std::string(16 - std::min<std::size_t>(16, concat(bytes).size()), ' '), bytes, "  ",
-                     human_bytes(bytes), "\n"));
+        write(concat(padded(what, 12), padded_left(concat(bytes), 16), "  ", human_bytes(bytes), "\n"));
     };
     line("weights", p.weights);
     line("tokenizer", p.tokenizer);

@@ -59,11 +59,6 @@ std::string bits_a_weight(std::uint64_t bytes, std::uint64_t values) {
     return fixed(8.0 * static_cast<double>(bytes) / static_cast<double>(std::max<std::uint64_t>(values, 1)), 2);
 }
 
-std::string padded(std::string text, std::size_t width, bool left = false) {
-    const std::string space(width - std::min(width, text.size()), ' ');
-    return left ? space + text : text + space;
-}
-
 void print_table(const skald::quantize::report& r) {
     struct sum {
         std::size_t tensors = 0;
@@ -77,10 +72,10 @@ void print_table(const skald::quantize::report& r) {
             s->values += t.values, s->before += t.bytes_before, s->bytes += t.bytes;
         }
     const auto line = [](std::string_view name, const sum& s) {
-        write(skald::concat(padded(std::string(name), 10), padded(skald::concat(s.tensors), 8, true),
-                            padded(human_bytes(s.bytes), 14, true), padded(bits_a_weight(s.bytes, s.values), 16, true), "\n"));
+        write(skald::concat(padded(name, 10), padded_left(skald::concat(s.tensors), 8), padded_left(human_bytes(s.bytes), 14),
+                            padded_left(bits_a_weight(s.bytes, s.values), 16), "\n"));
     };
-    write(skald::concat(padded("type", 10), padded("tensors", 8, true), padded("size", 14, true), padded("bits a weight", 16, true), "\n"));
+    write(skald::concat(padded("type", 10), padded_left("tensors", 8), padded_left("size", 14), padded_left("bits a weight", 16), "\n"));
     for (const auto& [name, s] : types) line(name, s);
     line("all", all);
     write(skald::concat("\n", human_bytes(all.before), " → ", human_bytes(all.bytes),

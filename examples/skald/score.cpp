@@ -50,12 +50,9 @@ void score(const score_command& c) {
     write("   log-prob  perplexity  tokens  greedy  continuation\n");
     for (std::size_t i = 0; i < scores.size(); ++i) {
         const auto& s = scores[i];
-        const auto column = [](const std::string& text, std::size_t width) {
-            return std::string(width - std::min(width, text.size()), ' ') + text;
-        };
-        write(skald::concat(i == best && scores.size() > 1 ? "*" : " ", column(fixed(s.logprob(), 4), 10),
-                            column(fixed(s.perplexity(), 4), 12), column(std::to_string(s.tokens.size()), 8),
-                            column(s.greedy ? "yes" : "no", 8), "  ", printable(c.continuations[i], 200), "\n"));
+        write(skald::concat(i == best && scores.size() > 1 ? "*" : " ", padded_left(fixed(s.logprob(), 4), 10),
+                            padded_left(fixed(s.perplexity(), 4), 12), padded_left(std::to_string(s.tokens.size()), 8),
+                            padded_left(s.greedy ? "yes" : "no", 8), "  ", printable(c.continuations[i], 200), "\n"));
     }
 }
 

@@ -89,6 +89,12 @@ std::string fixed(double value, int digits) {
     return std::string(text, static_cast<std::size_t>(std::max(n, 0)));
 }
 
+std::string padded(std::string_view text, std::size_t width) { return std::string(text).append(width - std::min(width, text.size()), ' '); }
+
+std::string padded_left(std::string_view text, std::size_t width) {
+    return std::string(width - std::min(width, text.size()), ' ').append(text);
+}
+
 std::string human_bytes(std::size_t bytes) {
     const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
     auto value = static_cast<double>(bytes);

@@ -30,6 +30,10 @@ std::string read_all(const std::string& path);
 /// `value` with that many digits after the point.
 std::string fixed(double value, int digits);
 
+/// Text in a column of that width, at its left or at its right; longer text stays as it is.
+std::string padded(std::string_view text, std::size_t width);
+std::string padded_left(std::string_view text, std::size_t width);
+
 /// Bytes for people: `1.25 GB`.
 std::string human_bytes(std::size_t bytes);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // What writing a number format is: for each format that can be written an `encoder`, in encode_numbers.hpp, encode_legacy.hpp,
-// encode_k.hpp, encode_i.hpp and encode_microscaling.hpp, with the layouts of the decoders.
+// encode_k.hpp, encode_i.hpp, encode_grids.hpp and encode_microscaling.hpp, with the layouts of the decoders.
 #include <cmath>
 #include <concepts>
 #include <cstddef>

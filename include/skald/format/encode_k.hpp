@@ -43,9 +43,12 @@ inline void lower_right(std::uint8_t* q, int bits) noexcept {
     for (std::size_t i = 0; i < 256; ++i) q[i] = static_cast<std::uint8_t>(q[i] >> bits);
 }
 
-/// The head of q4_k and q5_k: d, dmin, and eight 6-bit scales and minima in 12 bytes (see six_bit_pairs).
-template <class Groups>
-inline void put_six_bit_pairs(const Groups& groups, std::byte* block) noexcept {
+/// What q4_k and q5_k have alike: d, dmin, and eight 6-bit scales and minima in 12 bytes (see six_bit_pairs) go to `block`, the codes
+/// to q. // q: (256)
+template <class Codes, float_vector V>
+inline void encode_six_bit_lines(const float* x, const float* w, std::byte* block, std::uint8_t* q) noexcept {
+    const auto groups = lined_groups<Codes, 32, 63>::template best<V>(x, w);
+    put_group_codes<Codes, 32>(groups, x, q);
     put_half(block, groups.factor);
     put_half(block + 2, groups.minimum_factor);
     std::uint8_t* p = bytes_of(block) + 4;
@@ -100,11 +103,8 @@ template <>
 struct encoder<q4_k> {
     template <float_vector V>
     static void encode(const float* x, const float* w, std::byte* block) noexcept {
-        using codes = detail::whole_codes<0, 15>;
-        const auto groups = detail::lined_groups<codes, 32, 63>::best<V>(x, w);
         std::uint8_t q[256];
-        detail::put_group_codes<codes, 32>(groups, x, q);
-        detail::put_six_bit_pairs(groups, block);
+        detail::encode_six_bit_lines<detail::whole_codes<0, 15>, V>(x, w, block, q);
         for (std::size_t j = 0; j < 4; ++j) detail::join_nibbles<32>(q + j * 64, detail::bytes_of(block) + 16 + j * 32);
     }
 };
@@ -113,11 +113,8 @@ template <>
 struct encoder<q5_k> {
     template <float_vector V>
     static void encode(const float* x, const float* w, std::byte* block) noexcept {
-        using codes = detail::whole_codes<0, 31>;
-        const auto groups = detail::lined_groups<codes, 32, 63>::best<V>(x, w);
         std::uint8_t q[256];
-        detail::put_group_codes<codes, 32>(groups, x, q);
-        detail::put_six_bit_pairs(groups, block);
+        detail::encode_six_bit_lines<detail::whole_codes<0, 31>, V>(x, w, block, q);
         detail::join_bits(q, 4, detail::bytes_of(block) + 16);
         for (std::size_t j = 0; j < 4; ++j) detail::join_nibbles<32>(q + j * 64, detail::bytes_of(block) + 48 + j * 32);
     }

@@ -4,7 +4,6 @@
 // and shapes), then the tensors' data in that order, in pieces of any size. Nothing but the head is kept in memory.
 // Format: docs/gguf.md of ggml.
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -112,8 +111,7 @@ public:
         if (at == entries_.end()) return detail::default_alignment;
         std::uint32_t n = 0;
         if (at->kind == value_kind::u32) std::memcpy(&n, at->bytes.bytes().data(), sizeof n);
-        if (n < 8 || n > detail::max_alignment || !std::has_single_bit(n))
-            fail(errc::invalid_argument, at->key, "is no u32 power of two from 8 to ", detail::max_alignment);
+        if (!detail::is_alignment(n)) fail(errc::invalid_argument, at->key, "is no u32 power of two from 8 to ", detail::max_alignment);
         return n;
     }
 

@@ -7,7 +7,6 @@
 #include <memory_resource>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include <skald/core/error.hpp>

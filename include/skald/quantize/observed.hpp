@@ -68,7 +68,6 @@ importance_matrix importance_of_model(const model<observed<Backend>>& m, const i
     using inputs = typename observed<Backend>::inputs;
     std::map<std::string, std::vector<const inputs*>> tensors;
     const auto visit = [&](const typename observed<Backend>::matrix& one) {
-        if (one.seen != nullptr && one.seen->rows > 0) tensors[one.seen->tensor];
         if (one.seen != nullptr) tensors[one.seen->tensor].push_back(one.seen.get());
     };
     const auto visit_block = [&](const feed_forward_weights<observed<Backend>>& f) {

@@ -173,7 +173,7 @@ inline std::size_t layer_of(std::string_view name) noexcept {
 }
 
 inline part part_of(std::string_view name, const model_facts& m) noexcept {
-    constexpr std::array<std::pair<std::string_view, part>, 8> marks{{{"attn_qkv.weight", part::value},
+    constexpr std::array<std::pair<std::string_view, part>, 7> marks{{{"attn_qkv.weight", part::value},
                                                                       {"attn_kv_b.weight", part::value},
                                                                       {"attn_v.weight", part::value},
                                                                       {"attn_k.weight", part::key},
@@ -183,7 +183,7 @@ inline part part_of(std::string_view name, const model_facts& m) noexcept {
     if (name == "output.weight") return part::output;
     if (name == "token_embd.weight") return m.tied ? part::output : part::embedding;
     for (const auto& [mark, found] : marks)
-        if (!mark.empty() && name.find(mark) != name.npos) return found;
+        if (name.find(mark) != name.npos) return found;
     return part::other;
 }
 

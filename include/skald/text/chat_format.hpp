@@ -3,7 +3,6 @@
 // How a conversation becomes one text that a model was tuned on: the model's own chat template, run by jinja/, or for a model without
 // one a template of ours. What people say stays text: tokens that mark structure are recognised in the template's own parts only, so
 // that no message can forge a turn.
-#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>

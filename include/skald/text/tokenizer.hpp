@@ -2,17 +2,13 @@
 #pragma once
 // Between text and token ids, as a pipeline: what is written as a token is looked for, the rest normalized, divided into words, and made
 // tokens of by a model; then decoded. Texts are bytes: whatever is no UTF-8 is kept byte by byte.
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory_resource>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 

@@ -33,13 +33,6 @@ struct panel_layout;
 
 namespace detail {
 
-template <class T>
-SKALD_INLINE T read_as(const void* p) noexcept {
-    T value;
-    std::memcpy(static_cast<void*>(&value), p, sizeof value);
-    return value;
-}
-
 /// Calls f(lane, row bytes) for the rows that a panel holds.
 template <class F>
 void for_each_lane(const weight_view& w, std::size_t first, F&& f) {
@@ -65,7 +58,7 @@ template <>
 struct panel_layout<format::f32> : detail::columns<float> {
     static constexpr std::size_t group = 1;
     static float at(const std::byte* panel, std::size_t, std::size_t lane, std::size_t k) noexcept {
-        return detail::read_as<float>(panel + (k * lanes + lane) * 4);
+        return format::detail::read_at<float>(panel + (k * lanes + lane) * 4);
     }
     template <class Arch>
     SKALD_INLINE static void load(const std::byte* panel, std::size_t, std::size_t k, simd<Arch> (&out)[group]) noexcept {
@@ -77,7 +70,7 @@ template <>
 struct panel_layout<format::f16> : detail::columns<half> {
     static constexpr std::size_t group = 1;
     static float at(const std::byte* panel, std::size_t, std::size_t lane, std::size_t k) noexcept {
-        return to_float(detail::read_as<half>(panel + (k * lanes + lane) * 2));
+        return to_float(format::detail::read_at<half>(panel + (k * lanes + lane) * 2));
     }
     template <class Arch>
     SKALD_INLINE static void load(const std::byte* panel, std::size_t, std::size_t k, simd<Arch> (&out)[group]) noexcept {
@@ -98,7 +91,7 @@ struct panel_layout<format::bf16> {
         });
     }
     static float at(const std::byte* panel, std::size_t, std::size_t lane, std::size_t k) noexcept {
-        return to_float(detail::read_as<bfloat16>(panel + offset(lane, k)));
+        return to_float(format::detail::read_at<bfloat16>(panel + offset(lane, k)));
     }
     template <class Arch>
     SKALD_INLINE static void load(const std::byte* panel, std::size_t, std::size_t k, simd<Arch> (&out)[group]) noexcept {
@@ -140,10 +133,7 @@ packing packing_of(dtype type, std::size_t cols, compute policy, std::string_vie
             using layout = panel_layout<decltype(format)>;
             return {nullptr, nullptr, layout::panel_bytes(cols), layout::pack};
         });
-    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, round_up(lanes * row_bytes(type, cols), 64),
-            [](const weight_view& w, std::size_t first, std::byte* panel) {
-                std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * row_bytes(w.type, w.cols));
-            }};
+    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, file_rows_bytes(type, cols), pack_file_rows};
 }
 
 }  // namespace skald::inline SKALD_ISA::kernels

@@ -227,6 +227,18 @@ SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> 
         return (as_float(sum) - simd<Arch>::broadcast(sums_zero)) * scale;
 }
 
+/// The offsets of the first `groups` groups, from their scales.
+template <class Arch>
+SKALD_INLINE void put_offsets(unpacked_panel& panel, std::size_t groups) noexcept {
+    for (std::size_t g = 0; g < groups; ++g) (simd<Arch>::load(panel.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(panel.offset[g]);
+}
+
+/// Panels that keep the rows of the file, one after another: their bytes, and how they are filled.
+inline std::size_t file_rows_bytes(dtype type, std::size_t cols) noexcept { return round_up(lanes * row_bytes(type, cols), 64); }
+inline void pack_file_rows(const weight_view& w, std::size_t first, std::byte* panel) {
+    std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * row_bytes(w.type, w.cols));
+}
+
 /// What a format's panels can do.
 struct quantized_panels {
     bool halves;  ///< groups of 16 columns, not 32
@@ -282,8 +294,7 @@ struct quantized_functions {
         for (std::size_t i = 0; i < n; i += columns)
             scales::template read<Arch>(scales_at(panel, cols, k + i), out.scale + i / columns * scales::groups,
                                         out.minimum + i / columns * scales::groups);
-        for (std::size_t g = 0; g < n / columns * scales::groups; ++g)
-            (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
+        put_offsets<Arch>(out, n / columns * scales::groups);
         for (std::size_t i = 0; i < n; i += block) {
             simd_int<Arch> w[8];
             layout::unpack(codes_at(panel, k + i), w);
@@ -342,11 +353,7 @@ struct coded_functions {
     static constexpr std::size_t columns = 256, block_bytes = info(Format::id).block_bytes;
     static_assert(info(Format::id).block_size == columns);
 
-    static std::size_t panel_bytes(std::size_t cols) noexcept { return round_up(lanes * (cols / columns * block_bytes), 64); }
-
-    static void pack(const weight_view& w, std::size_t first, std::byte* panel) {
-        std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * (w.cols / columns * block_bytes));
-    }
+    static std::size_t panel_bytes(std::size_t cols) noexcept { return file_rows_bytes(Format::id, cols); }
 
     template <class Arch>
     static void unpack(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept {
@@ -359,8 +366,7 @@ struct coded_functions {
                 }
                 for (std::size_t j = 0; j < columns; j += 16) transpose(from, j, out.code[(i + j) / 4][lane]);
             }
-        for (std::size_t g = 0; g < n / Format::group; ++g)
-            (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
+        put_offsets<Arch>(out, n / Format::group);
     }
 
 private:
@@ -387,7 +393,7 @@ inline constexpr quantized_panels coded_panels_of{Format::group == 16,
                                                   false,
                                                   0,
                                                   coded_functions<Format>::panel_bytes,
-                                                  coded_functions<Format>::pack,
+                                                  pack_file_rows,
                                                   coded_functions<Format>::template unpack<Arch>,
                                                   nullptr};
 

@@ -124,7 +124,7 @@ private:
             for (std::size_t p = 0; p < panels; ++p) w[p] = ints::load(panel[p].code[b * 8 + i]);
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < rows; ++r) {
-                const auto a = ints::broadcast(detail::read_as<std::int32_t>(x[r].q + 4 * i));
+                const auto a = ints::broadcast(format::detail::read_at<std::int32_t>(x[r].q + 4 * i));
 #pragma GCC unroll 4
                 for (std::size_t p = 0; p < panels; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
             }
@@ -166,7 +166,7 @@ struct bfloat16_kernel {
             }
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < R; ++r) {
-                const auto a = simd_int<Arch>::broadcast(detail::read_as<std::int32_t>(x[r] + k));
+                const auto a = simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(x[r] + k));
 #pragma GCC unroll 4
                 for (std::size_t p = 0; p < P; ++p) acc[r][p] = dot_bfloat16(acc[r][p], w[p], a);
             }

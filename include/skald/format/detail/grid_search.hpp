@@ -130,27 +130,18 @@ struct grid_groups {
         const signed_magnitudes m(values, w, EvenSigns);
         std::array<float, count> own;
         for (std::size_t g = 0; g < count; ++g) own[g] = own_scale<V>(m.x + g * Group, w + g * Group);
-        float factor = *std::max_element(own.begin(), own.end()) / (2 * highest + 1);
         grid_groups found;
         std::copy_n(m.signs, 32, found.signs.begin());
-        float most = 0, before = -1;
-        for (int turn = 0; turn < 4; ++turn) {
+        float most = 0;
+        take_turns(found, most, *std::max_element(own.begin(), own.end()) / (2 * highest + 1), [&](float factor) {
             grid_groups now = found;
             now.factor = as_half(factor * Divisor) / Divisor;
-            const auto [gain, next] = now.template choose<V>(m.x, w, own);
-            if (gain > most) most = gain, found = now;
-            if (gain <= before) break;
-            before = gain;
-            factor = next;
-        }
+            return now.template choose<V>(m.x, w, own);
+        });
         return found;
     }
 
 private:
-    struct choice {
-        float gain, factor;
-    };
-
     /// The best scale of a group by itself: of some by which the greatest magnitude lies about the greatest of the grid, then fitted.
     template <float_vector V>
     static float own_scale(const float* x, const float* w) noexcept {
@@ -166,8 +157,9 @@ private:
         return products.fit(scale, chosen).scale();
     }
 
+    /// Sets scales and entries: for each group the best of the three scales about its own.
     template <float_vector V>
-    choice choose(const float* x, const float* w, const std::array<float, count>& own) noexcept {
+    search_turn<grid_groups, float, float> choose(const float* x, const float* w, const std::array<float, count>& own) noexcept {
         float gain = 0, xq = 0, qq = 0;
         for (std::size_t g = 0; g < count; ++g) {
             const grid_products<Grid, Group, V> products(x + g * Group, w + g * Group);
@@ -182,7 +174,7 @@ private:
             xq += s * fit.xq;
             qq += s * s * fit.qq;
         }
-        return {gain, qq > 0 ? std::max(xq / qq, 0.0f) : 0};
+        return {*this, gain, qq > 0 ? std::max(xq / qq, 0.0f) : 0};
     }
 
     float scale(int s) const noexcept { return factor * static_cast<float>(2 * s + 1); }

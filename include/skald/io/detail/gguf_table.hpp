@@ -45,11 +45,13 @@ inline std::uint32_t read_version(gguf_cursor& in) {
     in.refuse("has GGUF version ", version, "; versions 2 and 3 are read", version == 1 ? "; convert the model again from its source" : "");
 }
 
+constexpr bool is_alignment(std::uint64_t n) noexcept { return n >= 8 && n <= max_alignment && std::has_single_bit(n); }
+
 inline std::uint64_t read_alignment(const metadata& meta) {
     const metadata_value* value = meta.find("general.alignment");
     if (value == nullptr) return default_alignment;
     const std::uint64_t alignment = value->kind == value_kind::u32 ? std::get<std::uint64_t>(value->value) : 0;
-    if (alignment < 8 || alignment > max_alignment || !std::has_single_bit(alignment))
+    if (!is_alignment(alignment))
         fail(errc::bad_file, meta.file(), "key 'general.alignment' is ", describe(*value), ", not a u32 power of two from 8 to ",
              max_alignment);
     return alignment;

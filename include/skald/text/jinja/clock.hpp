@@ -2,9 +2,7 @@
 #pragma once
 // Dates for strftime_now: the conversions of C's strftime in the C locale, from a time that the host gives.
 #include <array>
-#include <chrono>
 #include <cstddef>
-#include <ctime>
 #include <string>
 #include <string_view>
 
