@@ -57,6 +57,22 @@ struct plain_weights {
             const int m = group < 4 ? s[group + 4] & 63 : s[group + 4] >> 4 | s[group] >> 6 << 4;
             scale[0] = half_at(0) * static_cast<float>(d);
             minimum = -half_at(2) * static_cast<float>(m);
+        } else if (type == dtype::nvfp4) {
+            halves = true;
+            const std::uint8_t* scales = p + first % 64 / 16;
+            p += 4 + first % 64 / 2;
+            for (int h = 0; h < 2; ++h, p += 8) {
+                for (int i = 0; i < 16; ++i) q[h * 16 + i] = format::detail::e2m1_doubled[i < 8 ? p[i] & 15 : p[i - 8] >> 4];
+                scale[h] = format::detail::half_of_ue4m3(scales[h]);
+            }
+        } else if (type == dtype::iq2_xs) {
+            unpack<format::iq2_xs>(p, first);
+        } else if (type == dtype::iq3_xxs) {
+            unpack<format::iq3_xxs>(p, first);
+        } else if (type == dtype::iq1_m) {
+            unpack<format::iq1_m>(p, first);
+        } else if (type == dtype::tq1_0) {
+            unpack<format::tq1_0>(p, first);
         } else {  // q6_k
             const std::size_t half = group / 4, quarter = group % 4;
             for (std::size_t i = 0; i < 32; ++i) {
@@ -66,6 +82,15 @@ struct plain_weights {
             for (std::size_t h = 0; h < 2; ++h)
                 scale[h] = half_at(208) * static_cast<float>(static_cast<std::int8_t>(p[192 + group * 2 + h]));
         }
+    }
+
+    template <class Format>
+    void unpack(const std::uint8_t* p, std::size_t first) {
+        format::detail::coded_block block;
+        Format::unpack(reinterpret_cast<const std::byte*>(p), block);
+        halves = Format::group == 16;
+        for (std::size_t i = 0; i < 32; ++i) q[i] = static_cast<std::int8_t>(block.code[first % 256 + i]);
+        for (std::size_t h = 0; h < (halves ? 2 : 1); ++h) scale[h] = block.scale[first % 256 / Format::group + h];
     }
 
     /// acc and the products with 32 activations, group by group.
@@ -189,7 +214,8 @@ TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a group, scaled by 
     std::vector<float> x = random_floats(rows * k, 1);
     std::fill_n(x.begin() + 32, 32, 0.0f);                                 // a block of zeros
     for (std::size_t i = 0; i < 32; ++i) x[k + i] = i % 2 ? 1.0f : -1.0f;  // one of extremes
-    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q4_k, dtype::q6_k}) {
+    for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q4_k, dtype::q6_k, dtype::nvfp4, dtype::iq2_xs, dtype::iq3_xxs,
+                             dtype::iq1_m, dtype::tq1_0}) {
         const file_matrix file(type, n, k, 2);
         std::vector<float> want(rows * n);
         for (std::size_t r = 0; r < rows; ++r)

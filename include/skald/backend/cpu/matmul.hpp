@@ -172,10 +172,7 @@ private:
         const quantized_panels& format = *weight_.quantized();
         const int8_block* x = in_.int8_at(row, 0);
         for (std::size_t p = first; p < last; ++p) {
-            if (format.one_row != nullptr)
-                format.one_row(weight_.panel(p), weight_.cols(), x, rows_of_tile<Arch>, sums);
-            else
-                unpacked_one_row<Arch>(format, weight_.panel(p), weight_.cols(), x, rows_of_tile<Arch>, sums);
+            format.one_row(weight_.panel(p), weight_.cols(), x, rows_of_tile<Arch>, sums);
             put(job_, p, row, simd<Arch>::load(sums));
         }
     }

@@ -115,6 +115,14 @@ auto with_panel_layout(format::list<Formats...>)
 template <class Formats>
 using panel_formats = decltype(detail::with_panel_layout(Formats{}));
 
+namespace detail {
+/// Panels that keep the rows of the file, one after another: their bytes, and how they are filled.
+inline std::size_t file_rows_bytes(dtype type, std::size_t cols) noexcept { return round_up(lanes * row_bytes(type, cols), 64); }
+inline void pack_file_rows(const weight_view& w, std::size_t first, std::byte* panel) {
+    std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * row_bytes(w.type, w.cols));
+}
+}  // namespace detail
+
 /// How a matrix of a run-time format is packed.
 struct packing {
     format::block_decoder decode = nullptr;       ///< of rows in file layout; null where panels have a layout of their own
@@ -133,7 +141,7 @@ packing packing_of(dtype type, std::size_t cols, compute policy, std::string_vie
             using layout = panel_layout<decltype(format)>;
             return {nullptr, nullptr, layout::panel_bytes(cols), layout::pack};
         });
-    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, file_rows_bytes(type, cols), pack_file_rows};
+    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, detail::file_rows_bytes(type, cols), detail::pack_file_rows};
 }
 
 }  // namespace skald::inline SKALD_ISA::kernels

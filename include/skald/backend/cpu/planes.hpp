@@ -15,7 +15,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// (Count / 2 vectors), one of two (Count / 4) and one of one bit (Count / 8), those that Bits has, low bits of codes first.
 template <unsigned Bits, std::size_t Count>
 struct planes {
-    static_assert(Bits == 8 || (Bits < 8 && Count % 4 == 0));
+    static_assert(Bits == 8 || (Bits == 4 && Count % 2 == 0) || (Bits < 8 && Count % 4 == 0));
     static constexpr std::size_t bytes = Count * 8 * Bits;
 
     /// Adds sizeof(T) codes of vector i; `at` is their place in the first vector, of memory that was zero.
