@@ -244,13 +244,16 @@ int run_command_line(int argc, char** argv) {
     add_kv(sub, bench_options.kv, "paged:f16");
     sub->add_option("-p,--prompt", bench_options.prompt, "tokens of the prompt test; 0: none")->check(whole(0))->capture_default_str();
     sub->add_option("-n,--generate", bench_options.generate, "tokens of the decode test; 0: none")->check(whole(0))->capture_default_str();
+    const auto add_list = [&](const char* name, std::vector<std::size_t>& values, const char* what, const CLI::Validator& numbers) {
+        sub->add_option(name, values, what)->delimiter(',')->allow_extra_args(false)->check(numbers);
+    };
+    add_list("--depth", bench_options.depths, "tokens in the cache before those of the decode test, as in 0,4096 (default: 0)", whole(0));
+    add_list("--sequences", bench_options.sequences, "sequences that the decode test decodes together, as in 1,16 (default: 1)", whole(1));
     sub->add_option("-r,--repetitions", bench_options.repetitions, "repetitions at least; their median counts")
         ->check(whole(1))
         ->capture_default_str();
-    sub->add_option("-t,--threads", bench_options.threads, "numbers of threads, as in 1,2 (default: all that this process may use)")
-        ->delimiter(',')
-        ->allow_extra_args(false)
-        ->check(whole(1, 1024));
+    add_list("-t,--threads", bench_options.threads, "numbers of threads, as in 1,2 (default: all that this process may use)",
+             whole(1, 1024));
     add_json(sub, bench_options.json);
 
     add_quantize(command("quantize", "Writes a GGUF file again with its matrices in another format", quantize_options, quantize),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // bench: speed as llama-bench defines it. ppN reads a prompt of N random tokens into an empty cache; tgN decodes N tokens, one
-// a step, from an empty cache. tok_s is the median of the repetitions, spread half their interquartile range over it. read_gb_s is
-// what the weights and the cached keys and values make a run read, over its time; roof_gb_s is what the same threads read at best
-// in the same session.
+// a step; "tgN xS @D" decodes N of each of S sequences together, which hold D tokens before, and counts them all. tok_s is the
+// median of the repetitions, spread half their interquartile range over it. read_gb_s is what the weights and the cached keys and
+// values make a run read, over its time; roof_gb_s is what the same threads read at best in the same session. load_s is how long
+// the model took to load, peak_bytes the most memory that the process held up to there and through the first of the tests.
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -24,15 +26,35 @@ namespace cli {
 
 namespace {
 
-constexpr std::size_t rows_a_step = 512;
-constexpr double least_seconds = 0.5;  // short tests are repeated until they took that long
+constexpr std::size_t most_rows = 512;  // of a step
+constexpr double least_seconds = 0.5;   // short tests are repeated until they took that long
 constexpr std::size_t most_repetitions = 1000;
 
 struct result {
     std::string test;
     std::size_t threads = 0;
-    double tok_s = 0, spread = 0, read_gb_s = 0, roof_gb_s = 0;
+    double tok_s = 0, spread = 0, read_gb_s = 0, roof_gb_s = 0, load_s = 0;
+    std::size_t peak_bytes = 0;
 };
+
+/// One test: rows a step, steps, and what is in the cache before.
+struct test {
+    std::string name;
+    std::size_t tokens, rows_a_step, sequences = 1, depth = 0;
+    bool decodes = false;  // wants the logits of every step, not of the last alone
+};
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The most memory this process has held, mapped files included; 0 where the system does not tell.
+std::size_t peak_memory() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("VmHWM:")) return static_cast<std::size_t>(std::stoull(line.substr(6))) * 1024;
+    return 0;
+}
 
 /// The q-quantile of sorted values, between neighbours linearly.
 double quantile(const std::vector<double>& sorted, double q) {
@@ -47,52 +69,74 @@ public:
     bencher(const bench_command& c, std::size_t threads, const interruptible& work) : c_(c), threads_(threads), work_(work) {
         model_options options = c.model;
         options.threads = threads;
-        model_ = load_engine(options, work.token());
-        const std::size_t length = std::max({c.prompt, c.generate, std::size_t{1}});
-        steps_ = model_->make_stepper(c.kv, {.tokens = length, .rows = std::min(length, rows_a_step), .wanted = 1});
-        probe_ = std::make_unique<bandwidth_probe>(model_->pool());
-        std::mt19937 random(1);
-        tokens_.resize(length);
-        for (skald::token_id& t : tokens_) t = static_cast<skald::token_id>(random() % model_->config().vocabulary);
-    }
-
-    result prompt() { return measure("pp", c_.prompt, rows_a_step); }
-    result generate() { return measure("tg", c_.generate, 1); }
-
-private:
-    /// Reads the first n tokens into an empty cache, `rows` a step. Logits of the last row of a prompt, of every decoded row.
-    double once(std::size_t n, std::size_t rows) {
-        steps_->clear();
         const auto begin = std::chrono::steady_clock::now();
-        for (std::size_t at = 0; at < n; at += rows) {
-            const auto step = std::span(tokens_).subspan(at, std::min(rows, n - at));
-            const std::size_t last = step.size() - 1;
-            steps_->step(step, {&last, at + step.size() == n || rows == 1 ? std::size_t{1} : 0}, work_.token());
-        }
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        model_ = load_engine(options, work.token());
+        load_seconds_ = seconds_since(begin);
     }
 
-    result measure(std::string_view kind, std::size_t n, std::size_t rows) {
-        progress_bar bar(skald::concat(kind, n, ", ", threads_, threads_ == 1 ? " thread" : " threads"));
+    result measure(const test& t) {
+        const std::size_t length = t.depth + t.tokens;
+        steps_ = model_->make_stepper(
+            c_.kv, {.tokens = length, .sequences = t.sequences, .rows = std::min(length * t.sequences, most_rows), .wanted = t.sequences});
+        std::mt19937 random(1);
+        tokens_.resize(length * t.sequences);
+        for (skald::token_id& token : tokens_) token = static_cast<skald::token_id>(random() % model_->config().vocabulary);
+
+        progress_bar bar(skald::concat(t.name, ", ", threads_, threads_ == 1 ? " thread" : " threads"));
+        read(t, 0, t.depth, most_rows / t.sequences);
+        once(t, std::min<std::size_t>(t.tokens, t.decodes ? 8 : t.tokens));  // warms up
+        if (!probe_) {
+            peak_bytes_ = peak_memory();  // without the probe's own
+            probe_ = std::make_unique<bandwidth_probe>(model_->pool());
+        }
         double roof = probe_->measure();
-        once(std::min<std::size_t>(n, rows == 1 ? 8 : n), rows);  // warms up
         std::vector<double> seconds;
         for (double sum = 0; seconds.size() < c_.repetitions || (sum < least_seconds && seconds.size() < most_repetitions);) {
-            seconds.push_back(once(n, rows));
+            seconds.push_back(once(t, t.tokens));
             sum += seconds.back();
             bar.show(std::min(seconds.size(), c_.repetitions), c_.repetitions);
         }
         roof = std::max(roof, probe_->measure());
 
         std::sort(seconds.begin(), seconds.end());
-        const double median = quantile(seconds, 0.5);
-        const double tokens = static_cast<double>(n);
-        const std::size_t steps = (n + rows - 1) / rows;
-        const double cached = rows == 1 ? tokens * (tokens + 1) / 2 : tokens;  // tokens whose keys and values are read
-        const double bytes = static_cast<double>(steps) * static_cast<double>(model_->bytes_read_per_token()) +
-                             cached * static_cast<double>(model_->kv_bytes_per_token(c_.kv));
-        const double spread = (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / 2 / median;
-        return {skald::concat(kind, n), threads_, tokens / median, spread, bytes / median / 1e9, roof / 1e9};
+        const double median = quantile(seconds, 0.5), spread = (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / 2 / median;
+        const auto tokens = static_cast<double>(t.tokens * t.sequences);
+        return {t.name, threads_, tokens / median, spread, bytes_read(t) / median / 1e9, roof / 1e9, load_seconds_, peak_bytes_};
+    }
+
+private:
+    /// Reads tokens first … first + n of every sequence, `rows` a step.
+    void read(const test& t, std::size_t first, std::size_t n, std::size_t rows) {
+        std::vector<skald::token_id> tokens;
+        std::vector<skald::kv::segment> segments;
+        std::vector<std::size_t> wanted;
+        for (std::size_t at = first; at < first + n; at += rows) {
+            const std::size_t count = std::min(rows, first + n - at);
+            tokens.clear(), segments.clear(), wanted.clear();
+            for (std::size_t s = 0; s < t.sequences; ++s) {
+                segments.push_back({steps_->sequences()[s], tokens.size(), count});
+                const auto begin = tokens_.begin() + static_cast<std::ptrdiff_t>(s * (t.depth + t.tokens) + at);
+                tokens.insert(tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(count));
+                if (t.decodes || at + count == first + n) wanted.push_back(tokens.size() - 1);
+            }
+            steps_->step(tokens, segments, wanted, work_.token());
+        }
+    }
+
+    /// Seconds for n tokens of every sequence after those at the depth.
+    double once(const test& t, std::size_t n) {
+        steps_->truncate(t.depth);
+        const auto begin = std::chrono::steady_clock::now();
+        read(t, t.depth, n, t.rows_a_step);
+        return seconds_since(begin);
+    }
+
+    double bytes_read(const test& t) const {
+        const double tokens = static_cast<double>(t.tokens), depth = static_cast<double>(t.depth);
+        const std::size_t steps = (t.tokens + t.rows_a_step - 1) / t.rows_a_step;
+        const double cached = t.decodes ? tokens * (depth + (tokens + 1) / 2) : tokens;  // tokens whose keys and values are read
+        return static_cast<double>(steps) * static_cast<double>(model_->bytes_read_per_token()) +
+               cached * static_cast<double>(t.sequences * model_->kv_bytes_per_token(c_.kv));
     }
 
     const bench_command& c_;
@@ -101,8 +145,24 @@ private:
     std::unique_ptr<engine> model_;
     std::unique_ptr<stepper> steps_;
     std::unique_ptr<bandwidth_probe> probe_;
-    std::vector<skald::token_id> tokens_;
+    std::vector<skald::token_id> tokens_;  // sequence after sequence
+    double load_seconds_ = 0;
+    std::size_t peak_bytes_ = 0;
 };
+
+std::vector<test> tests_of(const bench_command& c) {
+    std::vector<test> tests;
+    if (c.prompt > 0) tests.push_back({skald::concat("pp", c.prompt), c.prompt, most_rows});
+    if (c.generate == 0) return tests;
+    for (const std::size_t depth : c.depths)
+        for (const std::size_t sequences : c.sequences) {
+            std::string name = skald::concat("tg", c.generate);
+            if (sequences > 1) name += skald::concat(" x", sequences);
+            if (depth > 0) name += skald::concat(" @", depth);
+            tests.push_back({std::move(name), c.generate, 1, sequences, depth, true});
+        }
+    return tests;
+}
 
 void print_json(const std::vector<result>& results) {
     auto list = nlohmann::ordered_json::array();
@@ -112,7 +172,9 @@ void print_json(const std::vector<result>& results) {
                         {"tok_s", r.tok_s},
                         {"spread", r.spread},
                         {"read_gb_s", r.read_gb_s},
-                        {"roof_gb_s", r.roof_gb_s}});
+                        {"roof_gb_s", r.roof_gb_s},
+                        {"load_s", r.load_s},
+                        {"peak_bytes", r.peak_bytes}});
     write(list.dump(2) + "\n");
 }
 
@@ -127,18 +189,18 @@ void print_line(const result& r) {
 
 void bench(const bench_command& c) {
     const interruptible work;
-    if (c.prompt == 0 && c.generate == 0) skald::fail(skald::errc::invalid_argument, "bench", "nothing to measure: -p and -n are both 0");
+    const std::vector<test> tests = tests_of(c);
+    if (tests.empty()) skald::fail(skald::errc::invalid_argument, "bench", "nothing to measure: -p and -n are both 0");
     const std::vector<std::size_t> threads = c.threads.empty() ? std::vector{skald::available_concurrency()} : c.threads;
     std::vector<result> results;
     const auto add = [&](const result& r) {
-        if (!c.json && results.empty()) write("    test  threads      tok/s      ± %  read GB/s  roof GB/s   % roof\n");
+        if (!c.json && results.empty()) write("            test  threads      tok/s      ± %  read GB/s  roof GB/s   % roof\n");
         results.push_back(r);
         if (!c.json) print_line(r);
     };
     for (const std::size_t t : threads) {
         bencher b(c, t, work);
-        if (c.prompt > 0) add(b.prompt());
-        if (c.generate > 0) add(b.generate());
+        for (const test& one : tests) add(b.measure(one));
     }
     if (c.json) print_json(results);
 }

@@ -132,7 +132,8 @@ struct bench_command {
     model_options model;
     skald::kv::spec kv = default_kv;
     std::size_t prompt = 512, generate = 128, repetitions = 5;
-    std::vector<std::size_t> threads;  // empty: all that are available
+    std::vector<std::size_t> depths{0}, sequences{1};  // of the decode tests
+    std::vector<std::size_t> threads;                  // empty: all that are available
     bool json = false;
 };
 

@@ -59,8 +59,8 @@ public:
         return logits_.span().first(wanted.size() * vocabulary);
     }
 
-    void clear() override {
-        for (const skald::kv::sequence_id s : sequences_) cache_.truncate(s, 0);
+    void truncate(std::size_t length) override {
+        for (const skald::kv::sequence_id s : sequences_) cache_.truncate(s, static_cast<skald::position>(length));
     }
 
 private:

@@ -45,8 +45,10 @@ public:
     virtual std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const skald::kv::segment> segments,
                                         std::span<const std::size_t> wanted, const std::stop_token& stop) = 0;
 
-    /// Empties all sequences.
-    virtual void clear() = 0;
+    /// Leaves the first `length` tokens of each sequence.
+    virtual void truncate(std::size_t length) = 0;
+
+    void clear() { truncate(0); }
 
     /// A step of the first sequence alone.
     std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const std::size_t> wanted, const std::stop_token& stop) {

@@ -147,10 +147,15 @@ TEST_CASE("bench reports every test and number of threads") {
     for (std::size_t i = 0; i < 4; ++i) {
         CHECK(j[i]["test"] == expected[i].first);
         CHECK(j[i]["threads"] == expected[i].second);
-        for (const char* number : {"tok_s", "read_gb_s", "roof_gb_s"}) CHECK(j[i][number].get<double>() > 0);
+        for (const char* number : {"tok_s", "read_gb_s", "roof_gb_s", "load_s", "peak_bytes"}) CHECK(j[i][number].get<double>() > 0);
         CHECK(j[i]["spread"].get<double>() >= 0);
     }
     CHECK(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "0"}).status == 1);
+
+    const json deep = parsed(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "3", "-t", "1", "-r", "1",
+                                                    "--depth", "0,40", "--sequences", "1,5", "--json"}));
+    REQUIRE(deep.size() == 4);
+    for (std::size_t i = 0; i < 4; ++i) CHECK(deep[i]["test"] == std::vector{"tg3", "tg3 x5", "tg3 @40", "tg3 x5 @40"}[i]);
 }
 
 TEST_CASE("embed gives the same vectors as lines, as JSON and as an array") {
