@@ -1,156 +1,181 @@
 # SPDX-License-Identifier: MIT
-"""skald and llama.cpp on the same files, machine and threads, in one table.
+"""skald and the engines people use on the same models, machine, threads and token counts: one table and one picture.
 
-    python bench/compare/compare.py MODEL.gguf... [--threads 1,2] [--rounds 5] [--out TABLE.md] [--peer-python PYTHON]
+    python bench/compare/compare.py MODEL.gguf... [--engines skald,llama.cpp,openvino,ctranslate2,transformers] [--rounds 3]
 
-A round runs each program once for every number of threads, each in a process of its own, in an order that turns round with every
-round; a program warms up before it measures. The table gives medians over the rounds, the least and the greatest in brackets, and
-the median of the rounds' ratios. Without --peer-python the first call builds llama-cpp-python for this processor in a virtual environment (minutes).
+Engines are installed in a virtual environment and models converted to their forms first, once. Then in every round, for every model
+and number of threads, each engine runs in a process of its own, in an order that turns round with every round, beside a probe of the
+machine's bandwidth and integer peak. An engine that is absent, crashes or takes too long has that said in its cells. Writes
+OUT.md, OUT.png and OUT.json, the raw figures. `--self-test` runs skald alone on a tiny model in a few seconds, without network.
 Needs nothing but Python. What is measured and how: README.md beside this file.
 """
 import argparse
+import datetime
 import json
+import math
 import os
-import platform
 import subprocess
 import sys
-import venv
 from pathlib import Path
-from statistics import median
+
+import report
+from environment import Environment, note
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PEER_VERSION = "0.3.36"
-PEER_SCRIPT = HERE / "llama_cpp_bench.py"
+ENGINES = {"skald": "skald_engine.py", "llama.cpp": "llama_cpp_engine.py", "openvino": "openvino_engine.py",
+           "ctranslate2": "ctranslate2_engine.py", "transformers": "transformers_engine.py"}
 
 
-def note(text):
-    print(text, file=sys.stderr, flush=True)
+class Comparison:
+    def __init__(self, args):
+        self.args = args
+        self.environment = Environment(args.venv)
+        self.raw = {"date": str(datetime.date.today()), "rounds": args.rounds, "load": os.getloadavg()[0], "absent": {}, "models": {},
+                    "probes": [], "results": []}
+
+    def call(self, engine, job, limit):
+        """The answer of an engine's process, or {"why"}."""
+        python = sys.executable if engine == "skald" else str(self.environment.python)
+        try:
+            done = subprocess.run([python, str(HERE / "engines" / ENGINES[engine]), json.dumps(job)], capture_output=True, text=True,
+                                  timeout=limit)
+            lines = done.stdout.strip().splitlines()
+            if done.returncode == 0 and lines:
+                return json.loads(lines[-1])
+            note(done.stderr.strip()[-2000:])
+            return {"why": f"ended with {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1][:120]}"}
+        except subprocess.TimeoutExpired:
+            return {"why": f"took more than {limit} s"}
+
+    def job(self, model, do, **more):
+        a = self.args
+        return {"do": do, "model": str(model), "forms": str(a.forms), "skald": str(a.skald), "prompt": a.prompt, "decode": a.decode,
+                "depths": a.depth, "sequences": a.batch, **more}
+
+    def facts(self, model):
+        """What the GGUF file says of the matrices a decoded token reads: the head, and the embedding only where it is the head."""
+        tensors = json.loads(subprocess.run([self.args.skald, "inspect", model, "--json"], capture_output=True, check=True).stdout)["tensors"]
+        matrices = [t for t in tensors if len(t["shape"]) >= 2]
+        tied = not any(t["name"] == "output.weight" for t in tensors)
+        read = [t for t in matrices if tied or t["name"] != "token_embd.weight"]
+        layers = [t for t in matrices if t["name"] not in ("token_embd.weight", "output.weight")]
+        return {"weight_bytes": sum(t["bytes"] for t in read), "matrix_parameters": sum(math.prod(t["shape"]) for t in layers)}
+
+    def prepare(self):
+        """{engine: {model: its form's path}}; what cannot be prepared is noted and left out."""
+        paths = {}
+        self.raw["models"] = {model.stem: self.facts(model) for model in self.args.models}
+        for engine in self.args.engines:
+            why = None if self.args.no_install and self.environment.has(engine) else \
+                "is not installed" if self.args.no_install else self.environment.install(engine)
+            if why:
+                self.raw["absent"][engine] = why
+                continue
+            for model in self.args.models:
+                got = self.call(engine, self.job(model, "prepare"), self.args.prepare_limit)
+                if "path" in got:
+                    paths.setdefault(engine, {})[model] = got["path"]
+                else:
+                    self.add(0, model, engine, self.args.threads[0], [{"test": f"pp{self.args.prompt}", "why": got["why"]}])
+        return paths
+
+    def add(self, number, model, engine, threads, rows):
+        self.raw["results"] += [{"round": number, "model": model.stem, "engine": engine, **row, "threads": threads} for row in rows]
+
+    def probe(self, number):
+        program = self.args.skald.parent / "bench_probe"
+        if not program.is_file():
+            return note(f"{program} is not there: shares of the roof are left out (build the target bench_probe)")
+        done = subprocess.run([program, *map(str, self.args.threads)], capture_output=True, text=True, check=True)
+        self.raw["probes"] += [{"round": number, **row} for row in json.loads(done.stdout)]
+
+    def measure(self, paths):
+        for number in range(1, self.args.rounds + 1):
+            self.probe(number)
+            order = list(paths) if number % 2 else list(reversed(paths))
+            for model in self.args.models:
+                for threads in self.args.threads:
+                    for engine in order:
+                        if model not in paths[engine]:
+                            continue
+                        text = str(self.args.text) if self.args.text and number == 1 and threads == max(self.args.threads) else None
+                        job = self.job(model, "measure", path=paths[engine][model], threads=threads, text=text)
+                        got = self.call(engine, job, self.args.limit)
+                        self.add(number, model, engine, threads, got.get("results", [{"test": f"pp{self.args.prompt}", **got}]))
+                        note(f"round {number}/{self.args.rounds}  {model.name}  {threads} threads  {engine}")
+
+    def write(self):
+        out = self.args.out
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".json").write_text(json.dumps(self.raw, indent=1) + "\n")
+        text = report.markdown(self.raw)
+        out.with_suffix(".md").write_text(text)
+        print(text)
+        # matplotlib may be in the environment alone
+        code = f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import report; " \
+               f"report.picture(json.load(open({str(out.with_suffix('.json'))!r})), {str(out.with_suffix('.png'))!r})"
+        if self.environment.has("plot") or not self.args.no_install and not self.environment.install("plot"):
+            subprocess.run([self.environment.python, "-c", code], check=True)
 
 
-def peer_python(folder):
-    """The Python of a virtual environment that has llama-cpp-python, which is made where it is not there."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    probe = [str(python), "-c", "import llama_cpp; print(llama_cpp.__version__)"]
-    if python.exists():
-        found = subprocess.run(probe, capture_output=True, text=True)
-        if found.returncode == 0 and found.stdout.strip() == PEER_VERSION:
-            return python
-    note(f"building llama-cpp-python {PEER_VERSION} in {folder}; this takes some minutes")
-    venv.create(folder, with_pip=True)
-    env = dict(os.environ, CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count() or 1))
-    env["CMAKE_ARGS"] = f"{env.get('CMAKE_ARGS', '')} -DGGML_NATIVE=ON".strip()
-    if os.name != "nt":
-        for flags in ("CFLAGS", "CXXFLAGS"):
-            env[flags] = f"{env.get(flags, '')} -include {HERE / 'gcc_ldtilecfg.h'}".strip()
-    package = f"llama-cpp-python=={PEER_VERSION}"
-    subprocess.run([str(python), "-m", "pip", "install", "--no-cache-dir", "--no-binary", "llama-cpp-python", package], env=env, check=True)
-    return python
+def self_test(args):
+    """skald alone, every kind of test: each must have given a figure."""
+    args.models, args.engines, args.no_install = [ROOT / "tests/data/tiny-llama.gguf"], ["skald"], True
+    args.rounds, args.threads, args.prompt, args.decode, args.depth, args.batch = 2, [1], 16, 4, [0, 32], [1, 3]
+    args.text = HERE / "README.md"
+    comparison = Comparison(args)
+    comparison.measure(comparison.prepare())
+    comparison.write()
+    rows = comparison.raw["results"]
+    missing = [r for r in rows if not r.get("tok_s", r.get("value", 0)) > 0]
+    if missing or len(rows) != 11:
+        raise SystemExit(f"self-test: of 11 figures {len(rows)} came, and these without a number: {missing}")
 
 
-def measure(command):
-    """The list of results a program prints as JSON."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        hint = "\nA llama.cpp built by an older GCC crashes where the processor has AMX: README.md" if done.returncode < 0 and PEER_SCRIPT in command else ""
-        raise SystemExit(f"{' '.join(str(p) for p in command)}\nended with {done.returncode}: {done.stderr.strip()[-2000:]}{hint}")
-    return json.loads(done.stdout)
-
-
-def processor():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def peer_facts(python):
-    code = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
-    out = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    on = [part.split("=")[0].replace("CPU :", "").strip() for part in out.split("|") if part.strip().endswith("= 1")]
-    return ", ".join(on)
-
-
-def run_rounds(args, programs):
-    """{(model, test, threads): {program: [result of each round]}}"""
-    results = {}
-    for number in range(args.rounds):
-        order = list(programs) if number % 2 == 0 else list(reversed(programs))
-        for model in args.models:
-            for threads in args.threads:
-                for program in order:
-                    tests = ["-p", args.prompt, "-n", args.decode, "-t", threads, "--json"]
-                    for row in measure([*programs[program], model, *tests]):
-                        results.setdefault((model, row["test"], threads), {}).setdefault(program, []).append(row)
-                    note(f"round {number + 1}/{args.rounds}  {model.name}  {threads} threads  {program}")
-    return results
-
-
-def rate(rows):
-    values = [r["tok_s"] for r in rows]
-    digits = 0 if median(values) >= 100 else 1
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
-
-
-def roof(rows):
-    """Bytes read a second and what part of the roof measured in the same run that is; empty where a program does not say."""
-    known = [r for r in rows if r.get("read_gb_s") and r.get("roof_gb_s")]
-    if not known:
-        return ""
-    share = median(r["read_gb_s"] / r["roof_gb_s"] for r in known)
-    return f"{median(r['read_gb_s'] for r in known):.1f} GB/s, {100 * share:.0f}%"
-
-
-def table(results, programs):
-    both = len(programs) == 2
-    head = ["model", "test", "threads", *(f"{p} tok/s" for p in programs)] + (["ratio", "skald reads, of the roof"] if both else [])
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * 2 + " ---: |" * (len(head) - 2)]
-    for (model, test, threads), found in results.items():
-        cells = [model.stem, test, str(threads), *(rate(found[p]) if p in found else "" for p in programs)]
-        if both:
-            pairs = zip(found.get("skald", []), found.get("llama.cpp", []))
-            ratios = [ours["tok_s"] / theirs["tok_s"] for ours, theirs in pairs]
-            cells += [f"{median(ratios):.2f}" if ratios else "", roof(found.get("skald", []))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def numbers(text):
+    return [int(n) for n in text.split(",")]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("-p", "--prompt", type=int, default=512)
-    parser.add_argument("-n", "--decode", type=int, default=128)
-    parser.add_argument("--threads", type=lambda s: [int(n) for n in s.split(",")], default=[1, 2])
-    parser.add_argument("-k", "--rounds", type=int, default=5)
-    parser.add_argument("--skald", type=Path, default=ROOT / "build/release/bin/skald", help="skald's program")
-    parser.add_argument("--peer-only", action="store_true", help="measure llama.cpp alone")
-    parser.add_argument("--peer-python", type=Path, help="a Python that has llama-cpp-python; else one is made in --venv")
+    parser.add_argument("models", nargs="*", type=Path, help="GGUF files")
+    parser.add_argument("--engines", type=lambda s: s.split(","), default=list(ENGINES))
+    parser.add_argument("-k", "--rounds", type=int, default=3)
+    parser.add_argument("-t", "--threads", type=numbers, default=[1, 2])
+    parser.add_argument("-p", "--prompt", type=int, default=512, help="tokens of the prompt test; 0: none")
+    parser.add_argument("-n", "--decode", type=int, default=128, help="tokens of the decode test; 0: none")
+    parser.add_argument("--depth", type=numbers, default=[0], help="tokens before those of the decode test, as in 0,4096,16384")
+    parser.add_argument("--batch", type=numbers, default=[1], help="sequences decoded together, as in 1,16")
+    parser.add_argument("--text", type=Path, help="measure perplexity on this text too, once")
+    parser.add_argument("--out", type=Path, default=Path("compare"), help="OUT.md, OUT.png and OUT.json")
+    parser.add_argument("--skald", type=Path, default=ROOT / "build/release/bin/skald", help="skald's program; bench_probe lies beside it")
     parser.add_argument("--venv", type=Path, default=ROOT / "build/compare-venv")
-    parser.add_argument("--out", type=Path, help="where the table goes besides the terminal")
+    parser.add_argument("--forms", type=Path, default=ROOT / "build/compare-forms", help="where converted models are kept")
+    parser.add_argument("--no-install", action="store_true", help="leave out what the environment does not have")
+    parser.add_argument("--limit", type=int, default=600, help="seconds an engine's run may take")
+    parser.add_argument("--prepare-limit", type=int, default=1800, help="seconds a conversion may take")
+    parser.add_argument("--self-test", action="store_true")
     args = parser.parse_args()
+    args.skald = args.skald.resolve()
+    if not args.skald.is_file():
+        raise SystemExit(f"{args.skald} is not there; build it (cmake --workflow --preset release) or say --skald")
+    if args.self_test:
+        return self_test(args)
     for model in args.models:
         if not model.is_file():
             raise SystemExit(f"{model} is not a file")
-    if not args.peer_only and not args.skald.is_file():
-        raise SystemExit(f"{args.skald} is not there; build it (cmake --workflow --preset release) or say --peer-only")
-
-    python = args.peer_python or peer_python(args.venv)
-    programs = {} if args.peer_only else {"skald": [args.skald, "bench"]}
-    programs["llama.cpp"] = [python, PEER_SCRIPT]
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > 0.5:
-        note(f"the load of this machine is {load:.1f}; numbers are worth something on a quiet one only")
-
-    results = run_rounds(args, programs)
-    facts = f"{processor()}, {os.cpu_count()} processors; llama-cpp-python {PEER_VERSION} ({peer_facts(python)}); " \
-            f"{args.rounds} rounds, medians (least–greatest); load at the start {load:.1f}"
-    text = f"{facts}\n\n{table(results, programs)}\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text)
+    for engine in args.engines:
+        if engine not in ENGINES:
+            raise SystemExit(f"--engines: {engine} is none of {', '.join(ENGINES)}")
+    if not args.models:
+        raise SystemExit("no model is given")
+    args.models = [m.resolve() for m in args.models]
+    if os.getloadavg()[0] > 0.5:
+        note(f"the load of this machine is {os.getloadavg()[0]:.1f}; numbers are worth something on a quiet one only")
+    comparison = Comparison(args)
+    comparison.measure(comparison.prepare())
+    comparison.write()
 
 
 if __name__ == "__main__":
