@@ -83,13 +83,13 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
     }
 
     const double best = bench::best_seconds(state, run);
-    const bool integers = weights[0].quantized() != nullptr;
-    static const double peaks[] = {bench::fma_peak(), bench::int8_peak()};
+    static const double fma = bench::fma_peak(), int8 = bench::int8_peak(), tiles = bench::bfloat16_tile_peak();
+    const double peak = weights[0].quantized() != nullptr ? int8 : type == dtype::bf16 && tiles > 0 ? tiles : fma;
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
     state.counters["Gop/s"] = rate / 1e9;
-    state.counters["peak_%"] = 100 * rate / (peaks[integers] * static_cast<double>(threads));
+    state.counters["peak_%"] = 100 * rate / (peak * static_cast<double>(threads));
     state.counters["GB/s"] = static_cast<double>(weights[0].bytes()) / best / 1e9;
-    state.counters["peak_Gop/s"] = peaks[integers] / 1e9;
+    state.counters["peak_Gop/s"] = peak / 1e9;
 }
 
 }  // namespace

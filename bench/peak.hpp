@@ -8,6 +8,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <skald/backend/cpu/amx.hpp>
 #include <skald/backend/cpu/simd.hpp>
 
 namespace skald::bench {
@@ -57,6 +58,25 @@ inline double int8_peak() {
 inline double fma_peak() {
     using V = kernels::simd<default_arch>;
     return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
+}
+
+/// Of bf16 products by AMX with activations in two parts: half of what the instruction does. 0 where there is none.
+inline double bfloat16_tile_peak() {
+#if defined(SKALD_ISA_HAS_AMX)
+    if (!kernels::may_use_amx()) return 0;
+    const kernels::amx_tiles tiles(16);
+    constexpr std::size_t steps = 20000;
+    return best_rate(2.0 * 16 * 16 * 32 / 2 * 4 * steps, [&] {
+        for (std::size_t i = 0; i < steps; ++i) {
+            kernels::multiply_bfloat16_tiles<0, 4, 6>();
+            kernels::multiply_bfloat16_tiles<1, 4, 7>();
+            kernels::multiply_bfloat16_tiles<2, 5, 6>();
+            kernels::multiply_bfloat16_tiles<3, 5, 7>();
+        }
+    });
+#else
+    return 0;
+#endif
 }
 
 /// Times every iteration of a benchmark by hand and gives the shortest, in seconds.

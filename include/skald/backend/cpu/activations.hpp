@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Rows of activations and what products read instead of them: int8 blocks and bf16, encoded once however many matrices ask.
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -62,7 +63,13 @@ inline constexpr std::size_t rows_of_tile = simd<Arch>::parts == 1   ? 6
                                                                      : 2;
 
 /// Which encodings a product reads.
-enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2 };
+enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2, bf16_parts = 4 };
+
+/// 32 columns of 16 rows as what AMX multiplies: value ≈ high + low, of 16 bits together.
+struct bfloat16_parts {
+    static constexpr std::size_t rows = 16, columns = 32;
+    alignas(64) bfloat16 high[rows][columns], low[rows][columns];
+};
 
 /// Rows of floats (rows, cols), dense, and their encodings. Move-only; memory is taken once, for the greatest size.
 /// Ops that produce rows call begin(), fill rows, encode each while it is in the cache with finish(row), and end(). What they
@@ -75,14 +82,17 @@ public:
           max_cols_(cols),
           values_(rows * cols, memory),
           int8_(encoded ? int8_blocks(rows, cols) : 0, memory),
-          pairs_(encoded && has_bf16_dot ? rows * round_up(cols, 2) : 0, memory) {
+          pairs_(encoded && has_bf16_dot ? rows * round_up(cols, 2) : 0, memory),
+          parts_(encoded && has_amx ? part_blocks(rows, cols) : 0, memory) {
         int8_.zero();  // tiles read the rows that are missing to a whole one, too
+        parts_.zero();
     }
 
     static std::size_t bytes(std::size_t rows, std::size_t cols, bool encoded) noexcept {
         std::size_t total = buffer<float>::bytes_for(rows * cols);
         if (encoded) total += buffer<int8_block>::bytes_for(int8_blocks(rows, cols));
         if (encoded && has_bf16_dot) total += buffer<bfloat16>::bytes_for(rows * round_up(cols, 2));
+        if (encoded && has_amx) total += buffer<bfloat16_parts>::bytes_for(part_blocks(rows, cols));
         return total;
     }
 
@@ -124,9 +134,17 @@ public:
     /// The block of row r that has columns k … k + 31. The row's next is rows_of_tile blocks further.
     const int8_block* int8_at(std::size_t r, std::size_t k) const noexcept { return int8_.data() + int8_index(r, k); }
     const bfloat16* pairs_row(std::size_t r) const noexcept { return pairs_.data() + r * round_up(cols_, 2); }
+    /// The first 32 columns of rows r … r + 15; r a multiple of 16. The next columns follow.
+    const bfloat16_parts* parts_at(std::size_t r) const noexcept {
+        return parts_.data() + r / bfloat16_parts::rows * ceil_div(cols_, bfloat16_parts::columns);
+    }
 
 private:
     static constexpr std::size_t tile = rows_of_tile<Arch>;
+
+    static std::size_t part_blocks(std::size_t rows, std::size_t cols) noexcept {
+        return ceil_div(rows, bfloat16_parts::rows) * ceil_div(cols, bfloat16_parts::columns);
+    }
 
     static std::size_t int8_blocks(std::size_t rows, std::size_t cols) noexcept { return round_up(rows, tile) * (cols / int8_block::size); }
     std::size_t int8_index(std::size_t r, std::size_t k) const noexcept {
@@ -146,6 +164,21 @@ private:
             for (; k < cols_; ++k) out[k] = to_bfloat16(x[k]);
             if (cols_ % 2 != 0) out[cols_] = bfloat16{};
         }
+        if (encodings & bf16_parts) {
+            bfloat16_parts* out = parts_.data() + r / bfloat16_parts::rows * ceil_div(cols_, bfloat16_parts::columns);
+            for (std::size_t k = 0; k < cols_; k += lanes) {
+                bfloat16_parts& block = out[k / bfloat16_parts::columns];
+                const std::size_t row = r % bfloat16_parts::rows, column = k % bfloat16_parts::columns;
+                const auto value = simd<Arch>::load_first(x + k, cols_ - k);
+                value.store_bfloat16(&block.high[row][column]);
+                (value - simd<Arch>::load_bfloat16(&block.high[row][column])).store_bfloat16(&block.low[row][column]);
+            }
+            if (const std::size_t half = cols_ % bfloat16_parts::columns; half != 0 && half <= lanes) {
+                bfloat16_parts& block = out[cols_ / bfloat16_parts::columns];
+                std::fill_n(&block.high[r % bfloat16_parts::rows][lanes], lanes, bfloat16{});
+                std::fill_n(&block.low[r % bfloat16_parts::rows][lanes], lanes, bfloat16{});
+            }
+        }
     }
 
     std::size_t max_rows_, max_cols_, rows_ = 0, cols_ = 0;
@@ -153,6 +186,7 @@ private:
     buffer<float> values_;
     buffer<int8_block> int8_;
     buffer<bfloat16> pairs_;
+    buffer<bfloat16_parts> parts_;
 };
 
 }  // namespace skald::inline SKALD_ISA::kernels

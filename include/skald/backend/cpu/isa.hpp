@@ -63,15 +63,23 @@
 #else
 #define SKALD_ISA_BF16
 #endif
+// __AMXTILE__ and __AMXBF16__ are clang 14's names.
+#if defined(__linux__) && (defined(__AMX_TILE__) || defined(__AMXTILE__)) && (defined(__AMX_BF16__) || defined(__AMXBF16__))
+#define SKALD_ISA_HAS_AMX
+#define SKALD_ISA_AMX _amx
+#else
+#define SKALD_ISA_AMX
+#endif
 #if defined(__AVX512FP16__)
 #define SKALD_ISA_FP16 _fp16
 #else
 #define SKALD_ISA_FP16
 #endif
-#define SKALD_ISA_JOIN_(a, b, c, d, e, f, g) a##b##c##d##e##f##g
-#define SKALD_ISA_JOIN(a, b, c, d, e, f, g) SKALD_ISA_JOIN_(a, b, c, d, e, f, g)
-#define SKALD_ISA \
-    SKALD_ISA_JOIN(SKALD_ISA_LEVEL, SKALD_ISA_FMA, SKALD_ISA_F16C, SKALD_ISA_BMI, SKALD_ISA_VNNI, SKALD_ISA_BF16, SKALD_ISA_FP16)
+#define SKALD_ISA_JOIN_(a, b, c, d, e, f, g, h) a##b##c##d##e##f##g##h
+#define SKALD_ISA_JOIN(a, b, c, d, e, f, g, h) SKALD_ISA_JOIN_(a, b, c, d, e, f, g, h)
+#define SKALD_ISA                                                                                                                \
+    SKALD_ISA_JOIN(SKALD_ISA_LEVEL, SKALD_ISA_FMA, SKALD_ISA_F16C, SKALD_ISA_BMI, SKALD_ISA_VNNI, SKALD_ISA_BF16, SKALD_ISA_AMX, \
+                   SKALD_ISA_FP16)
 
 namespace skald::inline SKALD_ISA {
 
@@ -96,6 +104,13 @@ namespace kernels {
 inline constexpr bool has_bf16_dot = true;
 #else
 inline constexpr bool has_bf16_dot = false;
+#endif
+
+/// Whether the target has AMX's products of bf16; whether a process may use them, amx.hpp says.
+#if defined(SKALD_ISA_HAS_AMX)
+inline constexpr bool has_amx = true;
+#else
+inline constexpr bool has_amx = false;
 #endif
 
 /// Whether vectors' fma() rounds once.

@@ -8,6 +8,7 @@
 #include <span>
 #include <type_traits>
 
+#include <skald/backend/cpu/amx_product.hpp>
 #include <skald/backend/cpu/decoded.hpp>
 #include <skald/backend/cpu/tile.hpp>
 #include <skald/backend/ops.hpp>
@@ -63,6 +64,11 @@ struct quantized_kernel {
     static constexpr encoding reads = int8;
 };
 
+/// Stands for the products of amx_product.hpp.
+struct amx_kernel {
+    static constexpr encoding reads = bf16_parts;
+};
+
 /// The kernel that an unquantized format's products run with.
 template <class Arch, class Format, compute Policy>
 constexpr auto choose_kernel() noexcept {
@@ -86,7 +92,7 @@ SKALD_INLINE void put(const matmul_job<packed_matrix>& job, std::size_t panel, s
 template <class Kernel, class Arch>
 class product {
 public:
-    static constexpr std::size_t row_block = 72;  ///< rows of activations that are multiplied with a panel before the next, at most
+    static constexpr std::size_t row_block = 96;  ///< rows of activations that are multiplied with a panel before the next, at most
     using job = matmul_job<packed_matrix>;
 
     product(const job& j, const activations<Arch>& in) noexcept : job_(j), weight_(*j.weight), in_(in) {}
@@ -134,7 +140,7 @@ private:
 template <class Arch>
 class product<decoded_kernel, Arch> {
 public:
-    static constexpr std::size_t row_block = 72;
+    static constexpr std::size_t row_block = 96;
     product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
 
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
@@ -227,6 +233,25 @@ private:
     const activations<Arch>& in_;
 };
 
+#if defined(SKALD_ISA_HAS_AMX)
+template <class Arch>
+class product<amx_kernel, Arch> {
+public:
+    static constexpr std::size_t row_block = amx_product<Arch>::row_block;
+    product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
+
+    void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        const packed_matrix& w = *job_.weight;
+        amx_product<Arch>::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
+                               [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
+    }
+
+private:
+    const matmul_job<packed_matrix>& job_;
+    const activations<Arch>& in_;
+};
+#endif
+
 /// All products of one input in one parallel region.
 template <class Arch, class Formats>
 class matmul {
@@ -235,7 +260,7 @@ public:
 
     matmul(activations<Arch>& in, std::span<const job> jobs, compute policy, const workers& w) : in_(in), jobs_(jobs), policy_(policy) {
         // The int8 blocks of a block of rows stay in the second cache from panel to panel.
-        constexpr std::size_t cached = 1 << 20, whole = 12;
+        constexpr std::size_t cached = 1 << 20, whole = 48;  // whole tiles of every kernel
         const std::size_t fit = cached / (in.cols() / int8_block::size * sizeof(int8_block) + 1) / whole * whole;
         std::size_t panels = 0, bytes = 0, rows = std::max(fit, whole);
         unsigned encodings = plain;
@@ -288,6 +313,10 @@ private:
         if (j.weight->quantized() != nullptr) return f(std::type_identity<quantized_kernel>{});
         format::visit(panel_formats<Formats>{}, j.weight->type(), "matmul", [&](auto format) {
             using Format = decltype(format);
+#if defined(SKALD_ISA_HAS_AMX)
+            if constexpr (Format::id == dtype::bf16)
+                if (policy_ == compute::native && may_use_amx()) return f(std::type_identity<amx_kernel>{});
+#endif
             if (policy_ == compute::native)
                 f(choose_kernel<Arch, Format, compute::native>());
             else
