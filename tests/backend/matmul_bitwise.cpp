@@ -12,13 +12,7 @@ using namespace skald::test;
 namespace {
 
 /// As simd's fma: fused where the target fuses.
-float plain_fma(float a, float b, float c) {
-#if defined(__FMA__)
-    return std::fma(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
+float plain_fma(float a, float b, float c) { return kernels::has_fma ? std::fma(a, b, c) : a * b + c; }
 
 /// The int8 encoding of 32 activations.
 struct plain_block {

@@ -23,14 +23,16 @@
 namespace skald::test {
 
 /// Every register width that the flags allow.
-using architectures = std::tuple<
-#if defined(__AVX2__) && defined(__FMA__)
-    xsimd::fma3<xsimd::avx2>,
+using architectures = std::tuple<default_arch
+#if defined(__AVX512F__) && defined(__FMA__)
+                                 ,
+                                 xsimd::fma3<xsimd::avx2>
 #endif
-#if defined(__SSE4_2__)
-    xsimd::sse4_2,
+#if defined(__AVX2__)
+                                 ,
+                                 xsimd::sse4_2
 #endif
-    default_arch>;
+                                 >;
 
 inline std::vector<float> random_floats(std::size_t n, unsigned seed, float scale = 1.0f) {
     std::mt19937 random(seed);

@@ -41,13 +41,8 @@ SKALD_INLINE void encode_int8(const float* x, int8_block& out) noexcept {
     const V inverse = V::broadcast(greatest > 0.0f ? 127.0f / greatest : 0.0f);
     (a * inverse).store_i8(out.q);
     (b * inverse).store_i8(out.q + lanes);
-    // Sums of bytes: psadbw adds unsigned ones, so 128 is added to each and 16 · 128 taken off.
-    const auto sum_16 = [](const std::int8_t* q) {
-        const __m128i bytes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)), _mm_set1_epi8(-128));
-        const __m128i sums = _mm_sad_epu8(bytes, _mm_setzero_si128());
-        return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
-    };
-    const std::int32_t low = sum_16(out.q), high = sum_16(out.q + lanes), sums[3] = {low + high, low, high};
+    const std::int32_t low = registers<16>::sum_bytes(out.q), high = registers<16>::sum_bytes(out.q + lanes),
+                       sums[3] = {low + high, low, high};
     out.scale = greatest / 127.0f;
     for (std::size_t i = 0; i < 3; ++i) {
         out.start[i] = sums_zero_bits - 128 * sums[i];

@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Operations on one 128-bit register that xsimd lacks or leaves open, with the best instructions the flags allow. The wider registers
-// have the same set (registers_256.hpp, registers_512.hpp); simd.hpp builds vectors of 16 from any of them.
+// Operations on one 128-bit register of x86-64; their meaning is in registers.hpp.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#include <skald/backend/cpu/isa.hpp>
+#include <skald/backend/cpu/registers.hpp>
 #include <skald/core/half.hpp>
 
-namespace skald::inline SKALD_ISA::kernels {
+#if defined(__x86_64__)
 
-/// | member                            | meaning                                                                              |
-/// |-----------------------------------|--------------------------------------------------------------------------------------|
-/// | count                             | floats a register                                                                    |
-/// | fma(a, b, c)                      | a · b + c, rounded once where the target has it                                      |
-/// | max(a, b), min(a, b), abs(a)      | where one is NaN, max and min give b                                                 |
-/// | load_… / store_…                  | conversions as of format::float_vector; unaligned                                    |
-/// | to_int(f), to_float(i)            | nearest, ties to even                                                                |
-/// | scale_by_power(f, n)              | f · 2^n for integers n in [-252, 254], rounded once                                  |
-/// | dot(acc, u, s)                    | int32 acc + the sums of four products unsigned byte · signed byte, exact             |
-/// | dot_bfloat16(acc, a, b)           | acc + the sums of two bf16 products (has_bf16_dot)                                   |
-/// | shifted<N>(i)                     | the bits of each 16-bit word moved up by N, or down by -N                            |
-/// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |
-/// | add_bytes(i, m)                   | the byte m added to each                                                             |
-/// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
-/// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
-/// | bytes_to_float(b, part)          | the part's share of sixteen signed bytes, converted                                  |
-/// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
-/// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
-/// | sums(v)                           | element j is sum(v[j]), for `count` registers                                        |
-template <std::size_t Bytes>
-struct registers;
+namespace skald::inline SKALD_ISA::kernels {
 
 template <>
 struct registers<16> {
@@ -120,7 +99,6 @@ struct registers<16> {
     }
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-    /// table[index] of 16 indices below 16; bytes.
     SKALD_INLINE static ints choose_bytes(const std::int8_t (&table)[16], const std::uint8_t* index) noexcept {
 #if defined(__SSSE3__)
         return _mm_shuffle_epi8(load_ints(table), load_ints(index));
@@ -130,14 +108,19 @@ struct registers<16> {
         return load_ints(chosen);
 #endif
     }
+    /// psadbw adds unsigned bytes: 128 is added to each, and 16 · 128 taken off.
+    SKALD_INLINE static std::int32_t sum_bytes(const std::int8_t* p) noexcept {
+        const __m128i sums = _mm_sad_epu8(_mm_xor_si128(load_ints(p), _mm_set1_epi8(-128)), _mm_setzero_si128());
+        return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm_set1_epi32(i); }
     template <int N>
     SKALD_INLINE static ints shifted(ints i) noexcept {
         return N < 0 ? _mm_srli_epi16(i, N < 0 ? -N : 0) : _mm_slli_epi16(i, N < 0 ? 0 : N);
     }
-    SKALD_INLINE static ints masked(ints i, char m) noexcept { return _mm_and_si128(i, _mm_set1_epi8(m)); }
+    SKALD_INLINE static ints masked(ints i, std::uint8_t m) noexcept { return _mm_and_si128(i, _mm_set1_epi8(static_cast<char>(m))); }
     SKALD_INLINE static ints either(ints i, ints j) noexcept { return _mm_or_si128(i, j); }
-    SKALD_INLINE static ints add_bytes(ints i, char m) noexcept { return _mm_add_epi8(i, _mm_set1_epi8(m)); }
+    SKALD_INLINE static ints add_bytes(ints i, std::uint8_t m) noexcept { return _mm_add_epi8(i, _mm_set1_epi8(static_cast<char>(m))); }
     SKALD_INLINE static ints choose(const std::int8_t (&table)[16], ints i) noexcept {
         std::uint8_t index[16];
         _mm_storeu_si128(reinterpret_cast<__m128i*>(index), i);
@@ -195,3 +178,5 @@ private:
 };
 
 }  // namespace skald::inline SKALD_ISA::kernels
+
+#endif

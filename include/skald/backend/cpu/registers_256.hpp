@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Operations on one 256-bit register; their meaning is in registers_128.hpp.
+// Operations on one 256-bit register; their meaning is in registers.hpp.
 #include <cstddef>
 #include <cstdint>
 
@@ -83,9 +83,11 @@ struct registers<32> {
     SKALD_INLINE static ints shifted(ints i) noexcept {
         return N < 0 ? _mm256_srli_epi16(i, N < 0 ? -N : 0) : _mm256_slli_epi16(i, N < 0 ? 0 : N);
     }
-    SKALD_INLINE static ints masked(ints i, char m) noexcept { return _mm256_and_si256(i, _mm256_set1_epi8(m)); }
+    SKALD_INLINE static ints masked(ints i, std::uint8_t m) noexcept { return _mm256_and_si256(i, _mm256_set1_epi8(static_cast<char>(m))); }
     SKALD_INLINE static ints either(ints i, ints j) noexcept { return _mm256_or_si256(i, j); }
-    SKALD_INLINE static ints add_bytes(ints i, char m) noexcept { return _mm256_add_epi8(i, _mm256_set1_epi8(m)); }
+    SKALD_INLINE static ints add_bytes(ints i, std::uint8_t m) noexcept {
+        return _mm256_add_epi8(i, _mm256_set1_epi8(static_cast<char>(m)));
+    }
     SKALD_INLINE static ints choose(const std::int8_t (&table)[16], ints i) noexcept {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(registers<16>::load_ints(table)), i);
     }

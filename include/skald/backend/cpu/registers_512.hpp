@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Operations on one 512-bit register; their meaning is in registers_128.hpp.
+// Operations on one 512-bit register; their meaning is in registers.hpp.
 #include <cstddef>
 #include <cstdint>
 
@@ -67,9 +67,11 @@ struct registers<64> {
     SKALD_INLINE static ints shifted(ints i) noexcept {
         return N < 0 ? _mm512_srli_epi16(i, N < 0 ? -N : 0) : _mm512_slli_epi16(i, N < 0 ? 0 : N);
     }
-    SKALD_INLINE static ints masked(ints i, char m) noexcept { return _mm512_and_si512(i, _mm512_set1_epi8(m)); }
+    SKALD_INLINE static ints masked(ints i, std::uint8_t m) noexcept { return _mm512_and_si512(i, _mm512_set1_epi8(static_cast<char>(m))); }
     SKALD_INLINE static ints either(ints i, ints j) noexcept { return _mm512_or_si512(i, j); }
-    SKALD_INLINE static ints add_bytes(ints i, char m) noexcept { return _mm512_add_epi8(i, _mm512_set1_epi8(m)); }
+    SKALD_INLINE static ints add_bytes(ints i, std::uint8_t m) noexcept {
+        return _mm512_add_epi8(i, _mm512_set1_epi8(static_cast<char>(m)));
+    }
     SKALD_INLINE static ints choose(const std::int8_t (&table)[16], ints i) noexcept {
         return _mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(0xffff, registers<16>::load_ints(table)), i);
     }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include <skald/backend/cpu/registers_512.hpp>
+#include <skald/backend/cpu/registers_neon.hpp>
 #include <skald/core/half.hpp>
 #include <skald/format/vector.hpp>
 
@@ -47,7 +48,7 @@ public:
         return make([&](std::size_t i) { return native::load_u8(p + i * native::count); });
     }
     SKALD_INLINE static simd load_levels(const std::int8_t (&levels)[16], const std::uint8_t* p) noexcept {
-        const __m128i chosen = registers<16>::choose_bytes(levels, p);
+        const auto chosen = registers<16>::choose_bytes(levels, p);
         return make([&](std::size_t i) { return native::bytes_to_float(chosen, i); });
     }
     /// The first n floats at p, then zeros; n may be 16 or more.
@@ -197,14 +198,13 @@ public:
     /// The bits of `mask` of each byte, after a shift up by N, or down by -N; the mask must exclude what comes from a neighbour.
     template <int N>
     SKALD_INLINE simd_int bits(std::uint8_t mask) const noexcept {
-        return make(
-            [&](std::size_t i) { return native::masked(N == 0 ? r_[i] : native::template shifted<N>(r_[i]), static_cast<char>(mask)); });
+        return make([&](std::size_t i) { return native::masked(N == 0 ? r_[i] : native::template shifted<N>(r_[i]), mask); });
     }
     SKALD_INLINE friend simd_int operator|(simd_int a, simd_int b) noexcept {
         return make([&](std::size_t i) { return native::either(a.r_[i], b.r_[i]); });
     }
     SKALD_INLINE friend simd_int add_bytes(simd_int a, std::uint8_t value) noexcept {
-        return make([&](std::size_t i) { return native::add_bytes(a.r_[i], static_cast<char>(value)); });
+        return make([&](std::size_t i) { return native::add_bytes(a.r_[i], value); });
     }
     /// table[byte] of each byte, all of them below 16.
     SKALD_INLINE friend simd_int choose(const std::int8_t (&table)[16], simd_int a) noexcept {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// Operations on one register that xsimd lacks or leaves open, with the best instructions the flags allow: one set of them for every width
+// and machine (registers_128.hpp, registers_256.hpp, registers_512.hpp for x86-64, registers_neon.hpp for AArch64). simd.hpp builds
+// vectors of 16 from any of them.
+#include <cstddef>
+
+#include <skald/backend/cpu/isa.hpp>
+
+namespace skald::inline SKALD_ISA::kernels {
+
+/// | member                            | meaning                                                                              |
+/// |-----------------------------------|--------------------------------------------------------------------------------------|
+/// | count                             | floats a register                                                                    |
+/// | fma(a, b, c)                      | a · b + c, rounded once where the target has it                                      |
+/// | max(a, b), min(a, b), abs(a)      | where one is NaN, max and min give b                                                 |
+/// | load_… / store_…                  | conversions as of format::float_vector; unaligned                                    |
+/// | to_int(f), to_float(i)            | nearest, ties to even                                                                |
+/// | scale_by_power(f, n)              | f · 2^n for integers n in [-252, 254], rounded once                                  |
+/// | dot(acc, u, s)                    | int32 acc + the sums of four products unsigned byte · signed byte, exact             |
+/// | dot_bfloat16(acc, a, b)           | acc + the sums of two bf16 products (has_bf16_dot)                                   |
+/// | shifted<N>(i)                     | the bits of each 16-bit word moved up by N, or down by -N                            |
+/// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |
+/// | add_bytes(i, m)                   | the byte m added to each                                                             |
+/// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
+/// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
+/// | bytes_to_float(b, part)           | the part's share of sixteen signed bytes, converted                                  |
+/// | sum_bytes(p)                      | the sum of the sixteen signed bytes at p (128 bits only)                             |
+/// | choose_bytes(table, p)            | table[index] of the sixteen indices below 16 at p; bytes (128 bits only)             |
+/// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
+/// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
+/// | sums(v)                           | element j is sum(v[j]), for `count` registers                                        |
+template <std::size_t Bytes>
+struct registers;
+
+}  // namespace skald::inline SKALD_ISA::kernels
