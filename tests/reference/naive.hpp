@@ -62,8 +62,10 @@ public:
     std::pmr::memory_resource* memory() const noexcept { return options_.memory; }
     skald::compute policy() const noexcept { return skald::compute::exact; }
 
-    std::size_t packed_bytes(dtype, std::size_t rows, std::size_t cols) const noexcept { return buffer<float>::bytes_for(rows * cols); }
-    matrix pack(const weight_view& w) const {
+    std::size_t packed_bytes(dtype, std::size_t rows, std::size_t cols, packing = packing::none) const noexcept {
+        return buffer<float>::bytes_for(rows * cols);
+    }
+    matrix pack(const weight_view& w, packing = packing::none) const {
         matrix m(w.rows, w.cols, options_.memory);
         for (std::size_t r = 0; r < w.rows; ++r) format::decode_row(w, r, m.row(r));
         return m;

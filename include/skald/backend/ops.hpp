@@ -29,6 +29,12 @@ enum class compute : std::uint8_t {
              ///< weights, bf16 for bf16 weights where the target has a bf16 dot product; f32 otherwise
 };
 
+/// How a model's matrices lie in memory.
+enum class packing : std::uint8_t {
+    panels,  ///< as the backend's kernels read them fastest
+    none,    ///< rows as in the file. The CPU backend computes with them in f32, as `exact` does
+};
+
 enum class norm_kind : std::uint8_t { none, rms, layer };
 
 /// none: x. rms: x · gain / sqrt(mean(x²) + eps). layer: (x - mean) · gain / sqrt(variance + eps) + bias.
@@ -94,8 +100,8 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
 /// | B::matrix                                         | a packed weight: rows(), cols(), bytes(); move-only                |
 /// | B::activations                                    | rows for a product: resize(rows, cols), values() → matrix_view     |
 /// | b.memory(), b.policy()                            | what it was built from                                             |
-/// | b.packed_bytes(dtype, rows, cols)                 | the bytes pack() will take from the memory resource                |
-/// | b.pack(weight_view)                               | matrix; throws errc::unsupported for a dtype without a kernel      |
+/// | b.packed_bytes(dtype, rows, cols, packing)        | the bytes pack() will take from the memory resource                |
+/// | b.pack(weight_view, packing)                      | matrix; throws errc::unsupported for a dtype without a kernel      |
 /// | b.activations_bytes(rows, cols)                   | the bytes make_activations takes                                   |
 /// | b.make_activations(rows, cols)                    | activations with room for that many                                |
 /// | b.scratch_bytes(shape)  b.make_scratch(shape)     | per-thread memory of attend()                                      |
@@ -117,8 +123,8 @@ concept backend = requires(const B b, typename B::matrix m, typename B::activati
                            std::span<const matmul_job<typename B::matrix>> jobs, std::span<const float> weights, weight_view w,
                            std::size_t n, float f, dtype type) {
     typename B::vector;
-    { b.packed_bytes(type, n, n) } -> std::same_as<std::size_t>;
-    { b.pack(w) } -> std::same_as<typename B::matrix>;
+    { b.packed_bytes(type, n, n, packing::none) } -> std::same_as<std::size_t>;
+    { b.pack(w, packing::none) } -> std::same_as<typename B::matrix>;
     { b.activations_bytes(n, n) } -> std::same_as<std::size_t>;
     { b.make_activations(n, n) } -> std::same_as<typename B::activations>;
     b.embed(m, tokens, x, false);
@@ -132,6 +138,23 @@ concept backend = requires(const B b, typename B::matrix m, typename B::activati
     b.matmul(a, jobs);
     b.activate(in, kind, a);
     b.gate(in, in, kind, a);
+};
+
+/// A backend whose matrices can lie in memory that is not theirs, so that a mapped file can hold them.
+///
+/// | member                     | meaning                                                                                               |
+/// |----------------------------|-------------------------------------------------------------------------------------------------------|
+/// | m.data()                   | the packed bytes of a matrix; rows from a multiple of row_unit on are packed alike alone              |
+/// | b.view(w, packing)         | a matrix of w's shape over packed bytes at w.data, which outlive it; for packing::none a file's rows  |
+/// | b.view_bytes(w, packing)   | how many bytes these are                                                                              |
+/// | B::row_unit, B::layout     | see data(); a number that changes when the packed form does                                           |
+template <class B>
+concept viewing_backend = backend<B> && requires(const B b, const typename B::matrix m, weight_view w) {
+    { m.data() } -> std::same_as<const std::byte*>;
+    { b.view(w, packing::panels) } -> std::same_as<typename B::matrix>;
+    { b.view_bytes(w, packing::panels) } -> std::same_as<std::size_t>;
+    { B::row_unit } -> std::convertible_to<std::size_t>;
+    { B::layout } -> std::convertible_to<std::uint32_t>;
 };
 
 }  // namespace skald

@@ -50,9 +50,16 @@ public:
         if (!out.empty()) do_read(offset, out);
     }
 
+    /// Says that a range will not be read soon: what of it is in memory that is not the program's own may leave it.
+    void release(std::uint64_t offset, std::uint64_t count) const {
+        check(offset, count);
+        if (count != 0) do_release(offset, static_cast<std::size_t>(count));
+    }
+
 protected:
     virtual std::span<const std::byte> do_view(std::uint64_t offset, std::size_t count) const = 0;
     virtual void do_read(std::uint64_t offset, std::span<std::byte> out) const = 0;
+    virtual void do_release(std::uint64_t, std::size_t) const {}
 
 private:
     void check(std::uint64_t offset, std::uint64_t count) const {

@@ -69,6 +69,9 @@ public:
     /// The data of one of this file's tensors: a view into the mapping or the caller's bytes, or read now and kept.
     std::span<const std::byte> bytes(const tensor_entry& t) const { return source_of(t).view(t.offset, t.bytes); }
 
+    /// Says that bytes of a tensor will not be read soon: see byte_source::release().
+    void release(const tensor_entry& t, std::uint64_t first, std::uint64_t count) const { source_of(t).release(t.offset + first, count); }
+
     /// Copies bytes [first, first + out.size()) of a tensor's data; keeps nothing in memory.
     void read(const tensor_entry& t, std::span<std::byte> out, std::uint64_t first = 0) const;
 

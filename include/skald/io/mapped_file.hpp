@@ -78,6 +78,13 @@ public:
         if (!resident().empty()) ::munmap(const_cast<std::byte*>(resident().data()), resident().size());
     }
 
+protected:
+    /// Takes the pages out of this process; they stay in the system's cache.
+    void do_release(std::uint64_t offset, std::size_t count) const override {
+        const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), first = static_cast<std::size_t>(offset) / page * page;
+        (void)::madvise(const_cast<std::byte*>(resident().data()) + first, static_cast<std::size_t>(offset) - first + count, MADV_DONTNEED);
+    }
+
 private:
     struct descriptor {
         explicit descriptor(int n) noexcept : number(n) {}

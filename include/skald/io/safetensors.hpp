@@ -144,9 +144,11 @@ public:
     }
 
     /// The data of one of this file's tensors: a view into the mapping or the caller's bytes.
-    std::span<const std::byte> bytes(const safetensors_tensor& t) const {
-        if (t.shard >= sources_.size()) fail(errc::invalid_argument, name_, "tensor ", detail::in_quotes(t.name), " is of another file");
-        return sources_[t.shard]->view(t.offset, t.bytes);
+    std::span<const std::byte> bytes(const safetensors_tensor& t) const { return source_of(t).view(t.offset, t.bytes); }
+
+    /// Says that bytes of a tensor will not be read soon: see byte_source::release().
+    void release(const safetensors_tensor& t, std::uint64_t first, std::uint64_t count) const {
+        source_of(t).release(t.offset + first, count);
     }
 
     /// The file's name as the user gave it; of several files the index.
@@ -163,6 +165,11 @@ public:
 
 private:
     explicit safetensors_file(std::string name) : name_(std::move(name)) {}
+
+    const byte_source& source_of(const safetensors_tensor& t) const {
+        if (t.shard >= sources_.size()) fail(errc::invalid_argument, name_, "tensor ", detail::in_quotes(t.name), " is of another file");
+        return *sources_[t.shard];
+    }
 
     void add(std::unique_ptr<const byte_source> source) {
         detail::safetensors_header header = detail::read_safetensors_header(*source);

@@ -54,7 +54,7 @@ constexpr bool is_gain(tensor_role role) noexcept {
 
 /// Gives the bytes of tensors as the model computes with them. One whose values differ is converted into a buffer of the host's heap, which
 /// holds the last such tensor only.
-class weights_reader {
+class weights_reader final : public tensor_reader {
 public:
     explicit weights_reader(io::safetensors_file file) : file_(std::move(file)) {}
 
@@ -68,15 +68,24 @@ public:
         std::sort(less_one_.begin(), less_one_.end());
     }
 
-    const std::byte* operator()(std::string_view name) {
+    bool converts(std::string_view name) const override { return is_turned(name) || lacks_one(name); }
+
+    void release(std::string_view name, std::size_t first, std::size_t count) const override {
+        const io::safetensors_tensor& t = *file_.find(name);
+        if (converts(name))
+            file_.release(t, 0, t.bytes);
+        else
+            file_.release(t, first, count);
+    }
+
+    const std::byte* read(std::string_view name) override {
         const io::safetensors_tensor& t = *file_.find(name);
         const std::byte* bytes = file_.bytes(t).data();
-        const bool turn = std::binary_search(transposed_.begin(), transposed_.end(), name);
-        if (!turn && !std::binary_search(less_one_.begin(), less_one_.end(), name)) return bytes;
+        if (!converts(name)) return bytes;
         if (converted_name_ == name) return converted_.data();
         converted_name_ = {};
         const std::size_t size = t.type->bits / 8, count = static_cast<std::size_t>(t.bytes) / size;
-        if (turn)
+        if (is_turned(name))
             fill_transposed(bytes, count / t.shape.back(), t.shape.back(), size);
         else
             fill_with_one(bytes, count, *t.type->type);
@@ -85,6 +94,9 @@ public:
     }
 
 private:
+    bool is_turned(std::string_view name) const { return std::binary_search(transposed_.begin(), transposed_.end(), name); }
+    bool lacks_one(std::string_view name) const { return std::binary_search(less_one_.begin(), less_one_.end(), name); }
+
     void fill_transposed(const std::byte* in, std::size_t rows, std::size_t cols, std::size_t size) {
         converted_.resize(rows * cols * size);
         constexpr std::size_t tile = 32;  // rows of a tile stay in the first cache
@@ -156,7 +168,7 @@ inline model_source read_source(const io::hf_folder& folder) {
         fail(errc::bad_file, folder.name_of("config.json"), "the number of layers is ", config.config.layers, "; the weights have ",
              file.tensors().size(), " tensors in all");
     const hf_family& family = *config.family;
-    model_source source(*family.architecture, config.config, file.name(), [reader](std::string_view name) { return (*reader)(name); });
+    model_source source(*family.architecture, config.config, file.name(), reader);
     for (const io::safetensors_tensor& t : file.tensors()) {
         if (hf::detail::is_ignored(t.name)) continue;
         const auto place = detail::find_place(family.tensors, hf::detail::without_module(t.name), source);

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <memory_resource>
 #include <optional>
 #include <string>
@@ -55,28 +56,34 @@ decltype(auto) with_model_file(const std::filesystem::path& path, const io::open
 SKALD_FUNCTION text::tokenizer load_tokenizer(const std::filesystem::path& path,
                                               std::pmr::memory_resource* memory = std::pmr::get_default_resource());
 
-/// Loads a model from an open file or folder, which may be closed afterwards. Weights are packed in parallel on `options.pool`.
-/// Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the memory resource throws.
+/// Loads a model from an open file or folder, which may be closed afterwards; not a GGUF file with packing::none, unless `open_file` keeps
+/// it open. Weights are packed in parallel on `options.pool`. Throws errc::bad_file, errc::unsupported, errc::cancelled, and what the
+/// memory resource throws.
 template <class Backend, model_file File>
-model<Backend> load_model(const File& file, const load_options& options = {}) {
+model<Backend> load_model(const File& file, const load_options& options = {}, std::shared_ptr<const void> open_file = {}) {
     detail::model_head head = detail::read_head(file, options.memory);
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
     if (!head.text && options.logger) options.logger(log_level::warning, concat(file.name(), ": no text side: ", head.no_text));
     return model<Backend>({.backend = backend,
                            .architecture = &head.source.architecture(),
                            .config = head.source.config(),
-                           .weights = model_weights<Backend>(backend, head.source, options.progress, options.stop),
+                           .weights = model_weights<Backend>(backend, head.source, options),
                            .text = std::move(head.text),
                            .no_text = std::move(head.no_text),
                            .defaults = std::move(head.defaults),
                            .file = file.name(),
-                           .logger = options.logger});
+                           .logger = options.logger,
+                           .open_file = std::move(open_file)});
 }
 
 /// Loads a model from a GGUF file, the first one of a split model, or from a Hugging Face folder.
 template <class Backend>
 model<Backend> load_model(const std::filesystem::path& path, const load_options& options = {}) {
-    return with_model_file(path, {.copy = options.copy}, [&](const auto& file) { return load_model<Backend>(file, options); });
+    return with_model_file(path, {.copy = options.copy}, [&](auto file) {
+        if (options.packing != packing::none || options.copy) return load_model<Backend>(file, options);
+        const auto kept = std::make_shared<const decltype(file)>(std::move(file));
+        return load_model<Backend>(*kept, options, kept);
+    });
 }
 
 /// Bytes a model and one pipeline on it take from their memory resource. Not in it, since it comes from the host's heap: token
@@ -88,6 +95,7 @@ struct memory_plan {
     std::size_t tokenizer = 0;
     std::size_t cache = 0;
     std::size_t workspace = 0;  ///< activations of a step, and the logits
+    std::size_t mapped = 0;     ///< weights that stay in a mapped file, whose pages processes share; not in the total
 
     std::size_t total() const noexcept { return weights + tokenizer + cache + workspace; }
 };
@@ -101,7 +109,9 @@ memory_plan plan(const File& file, const load_options& options, const Policy& po
     const model_config& config = head.source.config();
     const Backend backend(typename Backend::options{options.pool, options.memory, options.compute});
     memory_plan out;
-    out.weights = model_weights<Backend>::planned_bytes(backend, head.source);
+    const auto weights = model_weights<Backend>::planned_bytes(backend, head.source, options);
+    out.weights = weights.allocated;
+    out.mapped = weights.mapped;
     out.tokenizer = counter.bytes();
     out.cache = policy.bytes(config.cache());
     const step_limits fitting = limits.fit(policy.max_length());

@@ -3,37 +3,22 @@
 // A loaded model: a cheap, shared, immutable handle to config, weights and tokenizer. Any number of pipelines, on any number of
 // threads, use one model; the last handle frees it.
 #include <cstddef>
-#include <functional>
 #include <memory>
-#include <memory_resource>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include <skald/backend/ops.hpp>
 #include <skald/core/error.hpp>
-#include <skald/core/executor.hpp>
 #include <skald/core/logger.hpp>
 #include <skald/model/generation_defaults.hpp>
+#include <skald/model/load_options.hpp>
 #include <skald/model/weights.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>
 
 namespace skald {
-
-/// How a model is loaded. Everything the library needs from its host comes in here.
-struct load_options {
-    executor* pool = nullptr;  ///< runs the parallel parts; null: the calling thread. Must outlive the model
-    skald::compute compute = skald::compute::native;
-    std::pmr::memory_resource* memory =
-        std::pmr::get_default_resource();  ///< weights, tokenizer, caches, workspaces. Must outlive the model
-    skald::logger logger{};
-    progress_callback progress{};
-    std::stop_token stop{};  ///< cancels the load with errc::cancelled
-    bool copy = false;       ///< read files into memory instead of mapping them: safe against files that change while they are read
-};
 
 /// A model's text side: absent where the file has no tokenizer or one this version does not know.
 struct text_side {
@@ -55,6 +40,7 @@ public:
         generation_defaults defaults;
         std::string file;
         skald::logger logger;
+        std::shared_ptr<const void> open_file;  ///< what matrices that were not copied lie in; null: all were
     };
 
     using backend_type = Backend;

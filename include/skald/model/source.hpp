@@ -4,8 +4,8 @@
 // the config. From here on nobody asks which kind of file it was.
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,14 +19,27 @@
 
 namespace skald {
 
+/// Where a source's tensors get their bytes.
+class tensor_reader {
+public:
+    tensor_reader() = default;
+    tensor_reader(const tensor_reader&) = delete;
+    tensor_reader& operator=(const tensor_reader&) = delete;
+    virtual ~tensor_reader() = default;
+
+    /// The bytes of a tensor by its name, valid while the file is; those of a converted one until another such tensor is read.
+    virtual const std::byte* read(std::string_view name) = 0;
+    /// True for a tensor whose values are not those of the file.
+    virtual bool converts(std::string_view) const { return false; }
+    /// Bytes of a tensor will not be read soon.
+    virtual void release(std::string_view name, std::size_t first, std::size_t count) const = 0;
+};
+
 /// The tensors of a model by role; an absent one has no rows. Views stay valid while the file does.
 class model_source {
 public:
-    /// Gives the bytes of a tensor by its name, valid while the file is.
-    using fetch_callback = std::function<const std::byte*(std::string_view name)>;
-
-    model_source(const skald::architecture& architecture, model_config config, std::string file, fetch_callback fetch)
-        : architecture_(&architecture), config_(std::move(config)), file_(std::move(file)), fetch_(std::move(fetch)) {}
+    model_source(const skald::architecture& architecture, model_config config, std::string file, std::shared_ptr<tensor_reader> reader)
+        : architecture_(&architecture), config_(std::move(config)), file_(std::move(file)), reader_(std::move(reader)) {}
 
     const skald::architecture& architecture() const noexcept { return *architecture_; }
     const model_config& config() const noexcept { return config_; }
@@ -39,11 +52,41 @@ public:
     weight_view fetch(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const {
         const place p = find(role, layer, expert);
         weight_view w = p.view;
-        w.data = fetch_(w.name) + row_bytes(w.type, p.first);
+        w.data = reader_->read(w.name) + row_bytes(w.type, p.first);
         return w;
     }
 
+    /// The tensor of a role will not be fetched soon: its pages may leave memory.
+    void release(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const {
+        const place p = find(role, layer, expert);
+        if (p.view.rows != 0) reader_->release(p.view.name, row_bytes(p.view.type, p.first), p.view.bytes());
+    }
+
+    /// True if what is fetched for a role are not bytes of the file, and so do not last as long as it does.
+    bool converts(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const {
+        return reader_->converts(find(role, layer, expert).view.name);
+    }
+
+    /// Who fetches: it may own the open files.
+    const std::shared_ptr<tensor_reader>& reader() const noexcept { return reader_; }
+
     bool has(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) const { return find(role, layer, expert).view.rows != 0; }
+
+    /// f(role, layer, expert, view) for every tensor that is there, layer by layer; those that belong to no layer first.
+    template <class F>
+    void for_each(F&& f) const {
+        const auto visit = [&](bool of_layers, std::size_t layer) {
+            for (std::size_t r = 0; r < tensor_role_count; ++r) {
+                const auto role = static_cast<tensor_role>(r);
+                if (is_layer_role(role) != of_layers) continue;
+                const std::size_t experts = is_expert_role(role) ? config_.experts.count : 1;
+                for (std::size_t e = 0; e < experts; ++e)
+                    if (const weight_view w = (*this)(role, layer, e); w.rows != 0) f(role, layer, e, w);
+            }
+        };
+        visit(false, 0);
+        for (std::size_t i = 0; i < config_.layers; ++i) visit(true, i);
+    }
 
     /// True where a layer's feed-forward block is one of experts.
     bool has_experts(std::size_t layer) const { return has(tensor_role::router, layer); }
@@ -108,7 +151,7 @@ private:
     const skald::architecture* architecture_;
     model_config config_;
     std::string file_;
-    fetch_callback fetch_;
+    std::shared_ptr<tensor_reader> reader_;
     std::map<std::tuple<tensor_role, std::size_t, std::optional<std::size_t>>, place> places_;  // by layer and expert; no expert: all
 };
 

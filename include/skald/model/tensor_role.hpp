@@ -63,6 +63,28 @@ constexpr bool is_expert_role(tensor_role role) noexcept {
            role == tensor_role::expert_gate_up;
 }
 
+/// True for roles whose tensors multiply rows or are looked up in; the others are vectors.
+constexpr bool is_matrix_role(tensor_role role) noexcept {
+    using enum tensor_role;
+    switch (role) {
+        case token_embedding:
+        case position_embedding:
+        case output:
+        case query:
+        case key:
+        case value:
+        case attention_output:
+        case gate:
+        case up:
+        case down:
+        case router:
+        case expert_gate:
+        case expert_up:
+        case expert_down: return true;
+        default: return false;
+    }
+}
+
 /// The roles that a tensor of role `role` is taken apart into; none: it is not.
 inline std::span<const tensor_role> parts_of(tensor_role role) noexcept {
     using enum tensor_role;

@@ -3,10 +3,8 @@
 // A model's weights as a backend computes with them: matrices packed, vectors decoded to f32.
 #include <array>
 #include <cstddef>
-#include <functional>
-#include <memory_resource>
+#include <memory>
 #include <span>
-#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -14,13 +12,11 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/format/visit.hpp>
+#include <skald/model/load_options.hpp>
 #include <skald/model/rope.hpp>
 #include <skald/model/source.hpp>
 
 namespace skald {
-
-/// Called while a model loads, with the bytes of the file read so far and in all.
-using progress_callback = std::function<void(std::size_t done, std::size_t total)>;
 
 /// A matrix and what is added after it.
 template <class Backend>
@@ -52,11 +48,12 @@ class model_weights {
 public:
     using matrix = typename Backend::matrix;
 
-    /// Packs everything. Throws errc::cancelled when `stop` asks, and what the backend and the resource throw.
-    model_weights(const Backend& backend, const model_source& source, const progress_callback& progress, std::stop_token stop)
-        : vectors_(vector_floats(source), backend.memory()), layers_(source.config().layers) {
-        loader load{backend, source, vectors_.span(), progress, stop, 0, 0};
-        for_each_tensor(source, [&](tensor_role, const weight_view& w) { load.total += w.bytes(); });
+    /// Packs everything; with packing::none matrices stay in the file, which must outlive them. Throws errc::cancelled when the stop
+    /// token asks, and what the backend and the resource throw.
+    model_weights(const Backend& backend, const model_source& source, const load_options& options)
+        : reader_(source.reader()), vectors_(vector_floats(source), backend.memory()), layers_(source.config().layers) {
+        loader load{backend, source, options, vectors_.span(), 0, 0};
+        source.for_each([&](tensor_role, std::size_t, std::size_t, const weight_view& w) { load.total += w.bytes(); });
 
         using enum tensor_role;
         token_embedding_ = load.pack(token_embedding);
@@ -85,13 +82,19 @@ public:
         }
     }
 
-    /// What the constructor will take from the memory resource.
-    static std::size_t planned_bytes(const Backend& backend, const model_source& source) {
-        std::size_t total = buffer<float>::bytes_for(vector_floats(source));
-        for_each_tensor(source, [&](tensor_role role, const weight_view& w) {
-            if (!is_vector(role)) total += backend.packed_bytes(w.type, w.rows, w.cols);
+    /// What the constructor will take from the memory resource, and what it leaves in the file.
+    struct planned {
+        std::size_t allocated = 0, mapped = 0;
+    };
+    static planned planned_bytes(const Backend& backend, const model_source& source, const load_options& options) {
+        planned out{.allocated = buffer<float>::bytes_for(vector_floats(source))};
+        source.for_each([&](tensor_role role, std::size_t layer, std::size_t expert, const weight_view& w) {
+            if (!is_matrix_role(role)) return;
+            const bool in_file = stays(role, layer, expert, source, options);
+            const std::size_t bytes = backend.packed_bytes(w.type, w.rows, w.cols, packing_of(role, source, options.packing));
+            (in_file ? out.mapped : out.allocated) += in_file ? w.bytes() : bytes;
         });
-        return total;
+        return out;
     }
 
     const matrix& token_embedding() const noexcept { return token_embedding_; }
@@ -120,68 +123,44 @@ private:
     using rope_lists = std::array<std::span<const float>, 2>;
     static constexpr std::size_t lane = 16;  // vectors start at multiples of 16 floats, a cache line
 
-    static bool is_vector(tensor_role role) noexcept {
-        using enum tensor_role;
-        switch (role) {
-            case token_embedding:
-            case position_embedding:
-            case output:
-            case query:
-            case key:
-            case value:
-            case attention_output:
-            case gate:
-            case up:
-            case down:
-            case router:
-            case expert_gate:
-            case expert_up:
-            case expert_down: return false;
-            default: return true;
-        }
-    }
-
     /// True for what the loader has read into the config.
     static bool is_in_config(tensor_role role) noexcept {
         return role == tensor_role::rope_factors || role == tensor_role::rope_short_factors || role == tensor_role::rope_long_factors;
     }
 
-    /// f(role, view) or f(view) for every matrix and vector that is there.
-    template <class F>
-    static void for_each_tensor(const model_source& source, F&& f) {
-        for (std::size_t r = 0; r < tensor_role_count; ++r) {
-            const auto role = static_cast<tensor_role>(r);
-            if (is_in_config(role)) continue;
-            const std::size_t layers = is_layer_role(role) ? source.config().layers : 1;
-            const std::size_t experts = is_expert_role(role) ? source.config().experts.count : 1;
-            for (std::size_t i = 0; i < layers; ++i)
-                for (std::size_t e = 0; e < experts; ++e)
-                    if (const weight_view w = source(role, i, e); w.rows != 0) f(role, w);
-        }
-    }
-
     static std::size_t vector_floats(const model_source& source) {
         std::size_t total = 0;
         for (const attention_kind& kind : source.config().attention_kinds) total += kind.rope.lists() * round_up(kind.rope.dims / 2, lane);
-        for_each_tensor(source, [&](tensor_role role, const weight_view& w) {
-            if (is_vector(role)) total += round_up(w.cols, lane);
+        source.for_each([&](tensor_role role, std::size_t, std::size_t, const weight_view& w) {
+            if (!is_matrix_role(role) && !is_in_config(role)) total += round_up(w.cols, lane);
         });
         return total;
+    }
+
+    /// Tables that rows are looked up in, and never multiplied with, keep the rows of the file.
+    static packing packing_of(tensor_role role, const model_source& source, packing wanted) {
+        const bool table =
+            role == tensor_role::position_embedding || (role == tensor_role::token_embedding && source.has(tensor_role::output));
+        return table ? packing::none : wanted;
+    }
+
+    /// Whether a matrix stays where the file is mapped.
+    static bool stays(tensor_role role, std::size_t layer, std::size_t expert, const model_source& source, const load_options& options) {
+        return viewing_backend<Backend> && options.packing == packing::none && !options.copy && !source.converts(role, layer, expert);
     }
 
     /// Takes tensors one by one, counting them.
     struct loader {
         const Backend& backend;
         const model_source& source;
+        const load_options& options;
         std::span<float> room;  // what is left of the vectors' buffer
-        const progress_callback& progress;
-        std::stop_token stop;
         std::size_t done, total;
 
         void count(const weight_view& w) {
-            if (stop.stop_requested()) fail(errc::cancelled, source.file(), "loading was cancelled");
+            if (options.stop.stop_requested()) fail(errc::cancelled, source.file(), "loading was cancelled");
             done += w.bytes();
-            if (progress) progress(done, total);
+            if (options.progress) options.progress(done, total);
         }
 
         std::span<float> take(std::size_t n) {
@@ -193,8 +172,12 @@ private:
         matrix pack(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) {
             if (!source.has(role, layer, expert)) return {};
             const weight_view w = source.fetch(role, layer, expert);
-            matrix m = backend.pack(w);
+            const packing how = packing_of(role, source, options.packing);
             count(w);
+            if constexpr (viewing_backend<Backend>)
+                if (stays(role, layer, expert, source, options)) return backend.view(w, how);
+            matrix m = backend.pack(w, how);
+            source.release(role, layer, expert);
             return m;
         }
 
@@ -203,6 +186,7 @@ private:
             const weight_view w = source.fetch(role, layer);
             const std::span<float> out = take(w.cols);
             format::decode_row(w, 0, out.data());
+            source.release(role, layer);
             count(w);
             return out.data();
         }
@@ -231,6 +215,7 @@ private:
         }
     };
 
+    std::shared_ptr<const tensor_reader> reader_;  // may own the files that matrices stay in
     buffer<float> vectors_;
     matrix token_embedding_, position_embedding_, output_;
     norm_params output_norm_;

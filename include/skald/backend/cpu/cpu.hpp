@@ -3,7 +3,7 @@
 // The CPU backend: the op set of backend/ops.hpp with SIMD, on an executor's threads. Results do not depend on how many those
 // are, nor on which rows are computed together.
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
 #include <memory_resource>
 #include <span>
 #include <tuple>
@@ -42,11 +42,18 @@ public:
     std::pmr::memory_resource* memory() const noexcept { return options_.memory; }
     skald::compute policy() const noexcept { return options_.policy; }
 
-    /// Throws errc::unsupported for a format outside `Formats`.
-    std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols) const;
+    static constexpr std::size_t row_unit = kernels::lanes;
+    static constexpr std::uint32_t layout = kernels::layout_number;
 
-    /// Throws errc::unsupported, naming the tensor, for a format outside `Formats`.
-    matrix pack(const weight_view& w) const;
+    /// Throws errc::unsupported for a format outside `Formats`.
+    std::size_t packed_bytes(dtype type, std::size_t rows, std::size_t cols, packing how = packing::panels) const {
+        return buffer<>::bytes_for(view_bytes({.name = "packed_bytes", .type = type, .rows = rows, .cols = cols}, how));
+    }
+
+    /// Throws errc::unsupported, naming the tensor, for a format outside `Formats`; so do view() and view_bytes().
+    matrix pack(const weight_view& w, packing how = packing::panels) const;
+    matrix view(const weight_view& w, packing how) const { return {w, layout_of(w, how), w.data}; }
+    std::size_t view_bytes(const weight_view& w, packing how) const { return layout_of(w, how).bytes(w.rows); }
 
     std::size_t activations_bytes(std::size_t rows, std::size_t cols) const noexcept {
         return activations::bytes(rows, cols, options_.policy == compute::native);
@@ -107,27 +114,19 @@ public:
 
 private:
     kernels::workers team() const noexcept { return {options_.pool}; }
+    kernels::matrix_layout layout_of(const weight_view& w, packing how) const;
 
     options options_;
 };
 
 template <class Arch, class Formats>
-std::size_t cpu<Arch, Formats>::packed_bytes(dtype type, std::size_t rows, std::size_t cols) const {
-    const auto packing = kernels::packing_of<Arch, Formats>(type, cols, options_.policy, "packed_bytes");
-    return buffer<>::bytes_for(matrix::bytes_for(rows, packing.panel_bytes));
+kernels::matrix_layout cpu<Arch, Formats>::layout_of(const weight_view& w, packing how) const {
+    return kernels::layout_of<Arch, Formats>(w.type, w.cols, options_.policy, how, w.name);
 }
 
 template <class Arch, class Formats>
-auto cpu<Arch, Formats>::pack(const weight_view& w) const -> matrix {
-    const auto packing = kernels::packing_of<Arch, Formats>(w.type, w.cols, options_.policy, w.name);
-    matrix out(w.type, w.rows, w.cols, packing, options_.memory);
-    team().split(out.panels(), 16, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t p = begin; p < end; ++p) {
-            std::memset(out.panel(p), 0, out.panel_bytes());
-            packing.pack(w, p * kernels::lanes, out.panel(p));
-        }
-    });
-    return out;
+auto cpu<Arch, Formats>::pack(const weight_view& w, packing how) const -> matrix {
+    return {w, layout_of(w, how), options_.memory, team()};
 }
 
 template <class Arch, class Formats>
@@ -140,10 +139,10 @@ void cpu<Arch, Formats>::matmul(activations& in, std::span<const matmul_job<matr
     kernels::matmul<Arch, Formats>(in, jobs, options_.policy, team());
 }
 
-static_assert(backend<cpu<>>);
+static_assert(viewing_backend<cpu<>>);
 
-SKALD_ONCE(std::size_t cpu<>::packed_bytes(dtype, std::size_t, std::size_t) const)
-SKALD_ONCE(cpu<>::matrix cpu<>::pack(const weight_view&) const)
+SKALD_ONCE(kernels::matrix_layout cpu<>::layout_of(const weight_view&, packing) const)
+SKALD_ONCE(cpu<>::matrix cpu<>::pack(const weight_view&, packing) const)
 SKALD_ONCE(void cpu<>::embed(const matrix&, std::span<const token_id>, matrix_view<float>, bool) const)
 SKALD_ONCE(void cpu<>::matmul(activations&, std::span<const matmul_job<matrix>>) const)
 

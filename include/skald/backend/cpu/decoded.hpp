@@ -19,7 +19,8 @@ class decoded_panel {
 public:
     static constexpr std::size_t weights = 4;  ///< rows decoded together
 
-    /// sums[r][i] = x[r] · (row i of the panel), for r < rows and i < count. `stride` is the distance of rows in x.
+    /// sums[r][i] = x[r] · (row i of the panel), for r < rows and i < count, the rows that the panel has. `stride` is the distance of rows
+    /// in x.
     void multiply(const std::byte* panel, dtype type, format::block_decoder decode, std::size_t cols, std::size_t count, const float* x,
                   std::size_t stride, std::size_t rows, float (&sums)[Rows][lanes]) noexcept {
         const std::size_t block = info(type).block_size;
@@ -27,7 +28,7 @@ public:
             for (std::size_t k = 0; k < cols; k += chunk) {
                 const std::size_t n = std::min(chunk, cols - k);
                 for (std::size_t i = 0; i < weights; ++i) {
-                    const std::byte* from = panel + (first + i) * row_bytes(type, cols) + row_bytes(type, k);
+                    const std::byte* from = panel + std::min(first + i, count - 1) * row_bytes(type, cols) + row_bytes(type, k);
                     for (std::size_t line = 0; line < row_bytes(type, n); line += 64) __builtin_prefetch(from + ahead + line);
                     decode(from, n / block, w_[i]);
                     std::fill(w_[i] + n, w_[i] + round_up(n, lanes), 0.0f);

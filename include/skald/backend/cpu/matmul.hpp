@@ -4,7 +4,6 @@
 // never split, so that no result depends on the split.
 #include <algorithm>
 #include <cstddef>
-#include <memory_resource>
 #include <span>
 #include <type_traits>
 
@@ -12,47 +11,9 @@
 #include <skald/backend/cpu/decoded.hpp>
 #include <skald/backend/cpu/tile.hpp>
 #include <skald/backend/ops.hpp>
-#include <skald/core/buffer.hpp>
 #include <skald/format/visit.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
-
-/// A packed weight. Move-only; an empty one has no rows. // (rows, cols)
-class packed_matrix {
-public:
-    packed_matrix() noexcept = default;
-    packed_matrix(dtype type, std::size_t rows, std::size_t cols, const packing& how, std::pmr::memory_resource* memory)
-        : type_(type),
-          decode_(how.decode),
-          quantized_(how.quantized),
-          rows_(rows),
-          cols_(cols),
-          panel_bytes_(how.panel_bytes),
-          bytes_(bytes_for(rows, how.panel_bytes), memory) {}
-
-    static constexpr std::size_t bytes_for(std::size_t rows, std::size_t panel_bytes) noexcept {
-        return ceil_div(rows, lanes) * panel_bytes;
-    }
-
-    dtype type() const noexcept { return type_; }
-    std::size_t rows() const noexcept { return rows_; }
-    std::size_t cols() const noexcept { return cols_; }
-    std::size_t bytes() const noexcept { return bytes_.bytes(); }
-    std::size_t panels() const noexcept { return ceil_div(rows_, lanes); }
-    std::size_t panel_bytes() const noexcept { return panel_bytes_; }
-    std::byte* panel(std::size_t p) const noexcept { return bytes_.data() + p * panel_bytes_; }
-    /// Of rows in file layout; null where panels have a layout of their own.
-    format::block_decoder decode() const noexcept { return decode_; }
-    /// Null for other panels than those of quantized.hpp.
-    const quantized_panels* quantized() const noexcept { return quantized_; }
-
-private:
-    dtype type_ = dtype::f32;
-    format::block_decoder decode_ = nullptr;
-    const quantized_panels* quantized_ = nullptr;
-    std::size_t rows_ = 0, cols_ = 0, panel_bytes_ = 0;
-    buffer<> bytes_;
-};
 
 /// Stands for the products of decoded.hpp where a kernel is named.
 struct decoded_kernel {

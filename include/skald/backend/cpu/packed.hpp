@@ -7,12 +7,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory_resource>
 #include <string_view>
 #include <type_traits>
 
 #include <skald/backend/cpu/quantized.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/core/buffer.hpp>
 #include <skald/core/checked.hpp>
+#include <skald/core/large_pages.hpp>
 #include <skald/format/visit.hpp>
 #include <skald/format/weight_view.hpp>
 
@@ -115,33 +118,93 @@ auto with_panel_layout(format::list<Formats...>)
 template <class Formats>
 using panel_formats = decltype(detail::with_panel_layout(Formats{}));
 
-namespace detail {
-/// Panels that keep the rows of the file, one after another: their bytes, and how they are filled.
-inline std::size_t file_rows_bytes(dtype type, std::size_t cols) noexcept { return round_up(lanes * row_bytes(type, cols), 64); }
-inline void pack_file_rows(const weight_view& w, std::size_t first, std::byte* panel) {
-    std::memcpy(panel, w.row(first), std::min(lanes, w.rows - first) * row_bytes(w.type, w.cols));
-}
-}  // namespace detail
+/// Changes with every layout of this header and of quantized.hpp: files of packed weights of another number are packed anew.
+inline constexpr std::uint32_t layout_number = 1;
 
-/// How a matrix of a run-time format is packed.
-struct packing {
+/// How a matrix of a run-time format lies in memory.
+struct matrix_layout {
     format::block_decoder decode = nullptr;       ///< of rows in file layout; null where panels have a layout of their own
     const quantized_panels* quantized = nullptr;  ///< where they are those of quantized.hpp
     std::size_t panel_bytes = 0;
-    void (*pack)(const weight_view& w, std::size_t first, std::byte* panel) = nullptr;  ///< into a zeroed panel
+    void (*pack)(const weight_view& w, std::size_t first, std::byte* panel) = nullptr;  ///< into a zeroed panel; rows: null
+
+    /// Rows of a file are as many as there are; panels are whole.
+    std::size_t bytes(std::size_t rows) const noexcept {
+        return decode != nullptr ? rows * (panel_bytes / lanes) : ceil_div(rows, lanes) * panel_bytes;
+    }
 };
 
 /// Throws errc::unsupported, naming `place`, for a format outside the list.
 template <class Arch, class Formats>
-packing packing_of(dtype type, std::size_t cols, compute policy, std::string_view place) {
-    if (const quantized_panels* q = quantized_panels_of<Arch>(Formats{}, type); q != nullptr && policy == compute::native)
+matrix_layout layout_of(dtype type, std::size_t cols, compute policy, packing how, std::string_view place) {
+    const bool panels = how == packing::panels;
+    if (const quantized_panels* q = quantized_panels_of<Arch>(Formats{}, type); q != nullptr && panels && policy == compute::native)
         return {nullptr, q, q->panel_bytes(cols), q->pack};
-    if (format::contains(panel_formats<Formats>{}, type))
-        return format::visit(panel_formats<Formats>{}, type, place, [&](auto format) -> packing {
+    if (panels && format::contains(panel_formats<Formats>{}, type))
+        return format::visit(panel_formats<Formats>{}, type, place, [&](auto format) -> matrix_layout {
             using layout = panel_layout<decltype(format)>;
             return {nullptr, nullptr, layout::panel_bytes(cols), layout::pack};
         });
-    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, detail::file_rows_bytes(type, cols), detail::pack_file_rows};
+    return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, lanes * row_bytes(type, cols), nullptr};
 }
+
+/// A packed weight, in memory of its own or in somebody else's. Move-only; an empty one has no rows. // (rows, cols)
+class packed_matrix {
+public:
+    packed_matrix() noexcept = default;
+
+    /// w, packed into memory of its own by `team`.
+    template <class Workers>
+    packed_matrix(const weight_view& w, const matrix_layout& layout, std::pmr::memory_resource* memory, const Workers& team)
+        : packed_matrix(w, layout, nullptr) {
+        bytes_ = buffer<>(layout.bytes(rows_), memory);
+        data_ = bytes_.data();
+        prefer_large_pages(bytes_.span());
+        team.split(panels(), 16, [&](std::size_t begin, std::size_t end) {
+            if (layout.pack == nullptr) {
+                const std::size_t first = begin * lanes, rows = std::min(end * lanes, rows_) - first;
+                std::memcpy(bytes_.data() + begin * panel_bytes_, w.row(first), layout.bytes(rows));
+                return;
+            }
+            for (std::size_t p = begin; p < end; ++p) {
+                std::byte* const panel = bytes_.data() + p * panel_bytes_;
+                std::memset(panel, 0, panel_bytes_);
+                layout.pack(w, p * lanes, panel);
+            }
+        });
+    }
+
+    /// A matrix of w's shape over bytes that are packed already and outlive it.
+    packed_matrix(const weight_view& w, const matrix_layout& layout, const std::byte* packed) noexcept
+        : type_(w.type),
+          decode_(layout.decode),
+          quantized_(layout.quantized),
+          rows_(w.rows),
+          cols_(w.cols),
+          panel_bytes_(layout.panel_bytes),
+          size_(buffer<>::bytes_for(layout.bytes(w.rows))),
+          data_(packed) {}
+
+    dtype type() const noexcept { return type_; }
+    std::size_t rows() const noexcept { return rows_; }
+    std::size_t cols() const noexcept { return cols_; }
+    std::size_t bytes() const noexcept { return size_; }
+    std::size_t panels() const noexcept { return ceil_div(rows_, lanes); }
+    std::size_t panel_bytes() const noexcept { return panel_bytes_; }
+    const std::byte* data() const noexcept { return data_; }
+    const std::byte* panel(std::size_t p) const noexcept { return data_ + p * panel_bytes_; }
+    /// Of rows in file layout; null where panels have a layout of their own.
+    format::block_decoder decode() const noexcept { return decode_; }
+    /// Null for other panels than those of quantized.hpp.
+    const quantized_panels* quantized() const noexcept { return quantized_; }
+
+private:
+    dtype type_ = dtype::f32;
+    format::block_decoder decode_ = nullptr;
+    const quantized_panels* quantized_ = nullptr;
+    std::size_t rows_ = 0, cols_ = 0, panel_bytes_ = 0, size_ = 0;
+    const std::byte* data_ = nullptr;
+    buffer<> bytes_;  // empty where they are somebody else's
+};
 
 }  // namespace skald::inline SKALD_ISA::kernels
