@@ -59,6 +59,16 @@ void add_compute(CLI::App* app, model_options& model) {
 void add_model(CLI::App* app, model_options& model) {
     add_path(app, model.path);
     add_compute(app, model);
+    app->add_option_function<std::string>(
+           "--packing",
+           [&model](const std::string& word) {
+               if (word != "panels" && word != "none") throw CLI::ValidationError("--packing", "'" + word + "' is neither panels nor none");
+               model.packing = word == "none" ? skald::packing::none : skald::packing::panels;
+           },
+           "panels: weights rearranged for speed (default); none: read where the file is mapped, shared between processes")
+        ->type_name("panels|none");
+    app->add_option("--packed-file", model.packed_file, "keeps the rearranged weights in that file, and maps it the next time")
+        ->type_name("FILE");
     app->add_option("-t,--threads", model.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
 }
 

@@ -24,6 +24,8 @@ struct model_options {
     std::string path;
     std::size_t threads = 0;  // 0: all that are available
     skald::compute compute = skald::compute::native;
+    skald::packing packing = skald::packing::panels;
+    std::string packed_file{};  // none: not kept
 };
 
 struct sampling_options {

@@ -38,6 +38,10 @@ cache_policy beams_policy(const generate_command& c, std::size_t context) {
     return out;
 }
 
+skald::load_options load_options_for(const model_options& options, skald::thread_pool& pool) {
+    return {.pool = &pool, .compute = options.compute, .packing = options.packing, .packed_file = options.packed_file};
+}
+
 class model_stepper final : public stepper {
 public:
     model_stepper(const model& m, const skald::kv::spec& spec, const room& r)
@@ -144,10 +148,14 @@ public:
 private:
     model load(const model_options& options, const std::stop_token& stop) {
         progress_bar bar("loading");
-        return skald::load_model<backend>(options.path, {.pool = &pool_,
-                                                         .compute = options.compute,
-                                                         .progress = [&](std::size_t done, std::size_t total) { bar.show(done, total); },
-                                                         .stop = stop});
+        skald::load_options how = load_options_for(options, pool_);
+        if (!options.packed_file.empty())
+            how.logger = [](skald::log_level level, std::string_view line) {
+                if (level == skald::log_level::warning) tell(skald::concat("skald: ", line, "\n"));
+            };
+        how.progress = [&](std::size_t done, std::size_t total) { bar.show(done, total); };
+        how.stop = stop;
+        return skald::load_model<backend>(options.path, how);
     }
 
     skald::thread_pool pool_;
@@ -163,7 +171,7 @@ std::unique_ptr<engine> load_engine(const model_options& options, const std::sto
 skald::memory_plan plan_memory(const model_options& options, const skald::kv::spec& spec, std::size_t context) {
     skald::thread_pool pool(options.threads);
     const cache_policy policy = policy_for(spec, context, 1);
-    return skald::plan<backend>(options.path, {.pool = &pool, .compute = options.compute}, policy,
+    return skald::plan<backend>(options.path, load_options_for(options, pool), policy,
                                 {.rows = std::min(skald::pipeline_options{}.chunk, policy.max_length()), .wanted = 1});
 }
 

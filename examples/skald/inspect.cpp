@@ -211,7 +211,12 @@ void inspect(const inspect_command& c) {
 void plan(const plan_command& c) {
     const skald::memory_plan p = plan_memory(c.model, c.kv, c.context);
     if (c.json) {
-        print({{"weights", p.weights}, {"tokenizer", p.tokenizer}, {"cache", p.cache}, {"workspace", p.workspace}, {"total", p.total()}});
+        print({{"weights", p.weights},
+               {"tokenizer", p.tokenizer},
+               {"cache", p.cache},
+               {"workspace", p.workspace},
+               {"total", p.total()},
+               {"mapped", p.mapped}});
         return;
     }
     const auto line = [](std::string_view what, std::size_t bytes) {
@@ -222,6 +227,7 @@ void plan(const plan_command& c) {
     line("cache", p.cache);
     line("workspace", p.workspace);
     line("total", p.total());
+    if (p.mapped != 0) line("mapped", p.mapped);
 }
 
 }  // namespace cli

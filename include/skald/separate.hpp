@@ -9,6 +9,7 @@
 #define SKALD_SEPARATE_UNIT
 
 #include <skald/backend/cpu/cpu.hpp>
+#include <skald/io/packed_file.hpp>
 #include <skald/model/load.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>

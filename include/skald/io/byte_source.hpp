@@ -35,6 +35,9 @@ public:
 
     virtual std::uint64_t size() const noexcept = 0;
 
+    /// When the bytes last changed, as a file system tells it; 0 where nobody does.
+    virtual std::uint64_t modified() const noexcept { return 0; }
+
     /// All bytes where they are in memory (or mapped); empty for a source that reads on demand.
     virtual std::span<const std::byte> resident() const noexcept { return {}; }
 
@@ -96,10 +99,14 @@ private:
 /// Bytes in a buffer of the source's own.
 class owned_source : public memory_source {
 public:
-    owned_source(buffer<std::byte> bytes, std::string name) : memory_source(bytes.span(), std::move(name)), owned_(std::move(bytes)) {}
+    owned_source(buffer<std::byte> bytes, std::string name, std::uint64_t modified = 0)
+        : memory_source(bytes.span(), std::move(name)), owned_(std::move(bytes)), modified_(modified) {}
+
+    std::uint64_t modified() const noexcept override { return modified_; }
 
 private:
     buffer<std::byte> owned_;
+    std::uint64_t modified_;
 };
 
 /// Bytes behind a host's callback. A viewed range is read once and kept in memory of the given resource; exceptions of the

@@ -3,6 +3,7 @@
 // GGUF, the model files of llama.cpp: versions 2 and 3, little endian, one file or split over several. Opening reads and checks
 // the head only (metadata and tensor table); what the keys and tensors mean is the model loader's business.
 // Format: docs/gguf.md of ggml.
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/checksum.hpp>
 #include <skald/core/error.hpp>
 #include <skald/core/once.hpp>
 #include <skald/io/byte_source.hpp>
@@ -81,6 +83,16 @@ public:
     std::uint32_t version() const noexcept { return parts_[0].version; }      ///< 2 or 3
     std::uint64_t alignment() const noexcept { return parts_[0].alignment; }  ///< of tensor data, in bytes
     std::size_t shards() const noexcept { return parts_.size(); }             ///< files of a split model; else 1
+
+    /// Stands for the sizes of all files and when they were last changed.
+    std::uint64_t stamp() const noexcept {
+        std::uint64_t out = 0;
+        for (const auto& part : parts_) {
+            const std::array<std::uint64_t, 2> both{part.source->size(), part.source->modified()};
+            out = checksum(std::as_bytes(std::span(both)), out);
+        }
+        return out;
+    }
 
     /// Bytes of all files together.
     std::uint64_t size() const noexcept {

@@ -38,9 +38,20 @@ struct open_options {
     std::pmr::memory_resource* memory = std::pmr::get_default_resource();  ///< for copies; outlives what is opened
 };
 
+namespace detail {
+
+/// To be asked before the file is opened: a file that is replaced meanwhile then looks changed, rather than unchanged.
+inline std::uint64_t modified(const std::filesystem::path& path) noexcept {
+    std::error_code ignored;
+    return static_cast<std::uint64_t>(std::filesystem::last_write_time(path, ignored).time_since_epoch().count());
+}
+
+}  // namespace detail
+
 /// A file's bytes read into memory of `memory`. Throws errc::io if the file cannot be read or is no regular file.
 inline std::unique_ptr<byte_source> read_file(const std::filesystem::path& path, std::pmr::memory_resource* memory) {
     std::string name = path.string();
+    const std::uint64_t modified = detail::modified(path);
     std::error_code error;
     const bool regular = std::filesystem::is_regular_file(path, error);
     if (!error && !regular) fail(errc::io, name, "is no regular file; pass the path of a model file");
@@ -52,7 +63,7 @@ inline std::unique_ptr<byte_source> read_file(const std::filesystem::path& path,
     in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
     if (static_cast<std::uint64_t>(in.gcount()) != size)
         fail(errc::io, name, "only ", static_cast<std::uint64_t>(in.gcount()), " of ", size, " bytes could be read");
-    return std::make_unique<owned_source>(std::move(bytes), std::move(name));
+    return std::make_unique<owned_source>(std::move(bytes), std::move(name), modified);
 }
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -61,7 +72,7 @@ inline std::unique_ptr<byte_source> read_file(const std::filesystem::path& path,
 class mapped_file final : public memory_source {
 public:
     /// Throws errc::io if the file cannot be opened or mapped, or is no regular file.
-    explicit mapped_file(const std::filesystem::path& path) : memory_source({}, path.string()) {
+    explicit mapped_file(const std::filesystem::path& path) : memory_source({}, path.string()), modified_(detail::modified(path)) {
         const descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
         if (file.number < 0) refuse("cannot be opened");
         struct stat status{};
@@ -77,6 +88,8 @@ public:
     ~mapped_file() override {
         if (!resident().empty()) ::munmap(const_cast<std::byte*>(resident().data()), resident().size());
     }
+
+    std::uint64_t modified() const noexcept override { return modified_; }
 
 protected:
     /// Takes the pages out of this process; they stay in the system's cache.
@@ -99,6 +112,8 @@ private:
     [[noreturn]] void refuse(std::string_view what) const {
         fail(errc::io, name(), what, ": ", std::error_code(errno, std::generic_category()).message());
     }
+
+    std::uint64_t modified_;
 };
 
 /// The file at `path`: mapped, or copied if `options.copy` says so or the system has no mappings.

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/checksum.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/byte_source.hpp>
 #include <skald/io/detail/quote.hpp>
@@ -155,6 +156,16 @@ public:
     const std::string& name() const noexcept { return name_; }
 
     std::size_t shards() const noexcept { return sources_.size(); }
+
+    /// Stands for the sizes of all files and when they were last changed.
+    std::uint64_t stamp() const noexcept {
+        std::uint64_t out = 0;
+        for (const auto& source : sources_) {
+            const std::array<std::uint64_t, 2> both{source->size(), source->modified()};
+            out = checksum(std::as_bytes(std::span(both)), out);
+        }
+        return out;
+    }
 
     /// Bytes of all files together.
     std::uint64_t size() const noexcept {

@@ -2,7 +2,9 @@
 #pragma once
 // From a GGUF file to a model_source: reads the hyperparameters and finds every tensor of the architecture's table.
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include <skald/core/error.hpp>
@@ -20,6 +22,10 @@ class gguf_tensors final : public tensor_reader {
 public:
     explicit gguf_tensors(const io::gguf_file& file) noexcept : file_(file) {}
     const std::byte* read(std::string_view name) override { return file_.bytes(file_.require(name)).data(); }
+    void copy(std::string_view name, std::size_t first, std::span<std::byte> out) const override {
+        file_.read(file_.require(name), out, first);
+    }
+    std::uint64_t stamp() const override { return file_.stamp(); }
     void release(std::string_view name, std::size_t first, std::size_t count) const override {
         file_.release(file_.require(name), first, count);
     }

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,6 +71,12 @@ public:
     }
 
     bool converts(std::string_view name) const override { return is_turned(name) || lacks_one(name); }
+
+    void copy(std::string_view name, std::size_t first, std::span<std::byte> out) const override {
+        const std::span<const std::byte> from = file_.bytes(*file_.find(name)).subspan(first, out.size());
+        std::copy(from.begin(), from.end(), out.begin());
+    }
+    std::uint64_t stamp() const override { return file_.stamp(); }
 
     void release(std::string_view name, std::size_t first, std::size_t count) const override {
         const io::safetensors_tensor& t = *file_.find(name);

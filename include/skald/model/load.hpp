@@ -80,7 +80,7 @@ model<Backend> load_model(const File& file, const load_options& options = {}, st
 template <class Backend>
 model<Backend> load_model(const std::filesystem::path& path, const load_options& options = {}) {
     return with_model_file(path, {.copy = options.copy}, [&](auto file) {
-        if (options.packing != packing::none || options.copy) return load_model<Backend>(file, options);
+        if (options.packing != packing::none || options.copy || !options.packed_file.empty()) return load_model<Backend>(file, options);
         const auto kept = std::make_shared<const decltype(file)>(std::move(file));
         return load_model<Backend>(*kept, options, kept);
     });

@@ -2,6 +2,7 @@
 #pragma once
 // How a model is loaded. Everything the library needs from its host comes in here.
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory_resource>
 #include <stop_token>
@@ -26,6 +27,9 @@ struct load_options {
     bool copy = false;       ///< read files into memory instead of mapping them: safe against files that change while they are read
     /// none: matrices are read where the file is mapped, whose pages all processes share, and are not allocated (with `copy` they are)
     skald::packing packing = skald::packing::panels;
+    /// A file for the packed matrices, which lie in it instead of allocated memory: mapped (or copied) if it was made of this model's file
+    /// for this build's layout, else written first. Empty: none
+    std::filesystem::path packed_file{};
 };
 
 }  // namespace skald

@@ -4,9 +4,11 @@
 // the config. From here on nobody asks which kind of file it was.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -31,6 +33,10 @@ public:
     virtual const std::byte* read(std::string_view name) = 0;
     /// True for a tensor whose values are not those of the file.
     virtual bool converts(std::string_view) const { return false; }
+    /// Copies bytes of a tensor as the file has them, from `first` on.
+    virtual void copy(std::string_view name, std::size_t first, std::span<std::byte> out) const = 0;
+    /// Stands for the files and when they were last changed.
+    virtual std::uint64_t stamp() const = 0;
     /// Bytes of a tensor will not be read soon.
     virtual void release(std::string_view name, std::size_t first, std::size_t count) const = 0;
 };
@@ -54,6 +60,12 @@ public:
         weight_view w = p.view;
         w.data = reader_->read(w.name) + row_bytes(w.type, p.first);
         return w;
+    }
+
+    /// Copies bytes of a role's tensor, from `first` on; of a converted one bytes that it is made of.
+    void copy(tensor_role role, std::size_t layer, std::size_t expert, std::size_t first, std::span<std::byte> out) const {
+        const place p = find(role, layer, expert);
+        reader_->copy(p.view.name, row_bytes(p.view.type, p.first) + first, out);
     }
 
     /// The tensor of a role will not be fetched soon: its pages may leave memory.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include <skald/core/error.hpp>
 #include <skald/format/visit.hpp>
 #include <skald/model/load_options.hpp>
+#include <skald/model/packed_weights.hpp>
 #include <skald/model/rope.hpp>
 #include <skald/model/source.hpp>
 
@@ -52,8 +54,16 @@ public:
     /// token asks, and what the backend and the resource throw.
     model_weights(const Backend& backend, const model_source& source, const load_options& options)
         : reader_(source.reader()), vectors_(vector_floats(source), backend.memory()), layers_(source.config().layers) {
-        loader load{backend, source, options, vectors_.span(), 0, 0};
+        loader load{backend, source, options, packed_, vectors_.span(), 0, 0};
         source.for_each([&](tensor_role, std::size_t, std::size_t, const weight_view& w) { load.total += w.bytes(); });
+        if constexpr (viewing_backend<Backend>) {
+            if (!options.packed_file.empty()) {
+                packed_.emplace(packed_weights<Backend>::open(backend, source, options));
+                load.done = packed_->bytes_read();
+            }
+        } else if (!options.packed_file.empty()) {
+            fail(errc::unsupported, "packed_file", "this backend's matrices cannot lie in a file; leave the option empty");
+        }
 
         using enum tensor_role;
         token_embedding_ = load.pack(token_embedding);
@@ -88,6 +98,12 @@ public:
     };
     static planned planned_bytes(const Backend& backend, const model_source& source, const load_options& options) {
         planned out{.allocated = buffer<float>::bytes_for(vector_floats(source))};
+        if constexpr (viewing_backend<Backend>)
+            if (!options.packed_file.empty()) {
+                const std::size_t bytes = packed_weights<Backend>::file_bytes(backend, source, options.packing);
+                if (options.copy) return {out.allocated + buffer<>::bytes_for(bytes), 0};
+                return {out.allocated, bytes};
+            }
         source.for_each([&](tensor_role role, std::size_t layer, std::size_t expert, const weight_view& w) {
             if (!is_matrix_role(role)) return;
             const bool in_file = stays(role, layer, expert, source, options);
@@ -137,23 +153,29 @@ private:
         return total;
     }
 
-    /// Tables that rows are looked up in, and never multiplied with, keep the rows of the file.
-    static packing packing_of(tensor_role role, const model_source& source, packing wanted) {
-        const bool table =
-            role == tensor_role::position_embedding || (role == tensor_role::token_embedding && source.has(tensor_role::output));
-        return table ? packing::none : wanted;
-    }
-
     /// Whether a matrix stays where the file is mapped.
     static bool stays(tensor_role role, std::size_t layer, std::size_t expert, const model_source& source, const load_options& options) {
-        return viewing_backend<Backend> && options.packing == packing::none && !options.copy && !source.converts(role, layer, expert);
+        return viewing_backend<Backend> && options.packed_file.empty() && options.packing == packing::none && !options.copy &&
+               !source.converts(role, layer, expert);
     }
+
+    struct nothing {};
+    template <class B>
+    struct file_of {
+        using type = nothing;
+    };
+    template <viewing_backend B>
+    struct file_of<B> {
+        using type = packed_weights<B>;
+    };
+    using packed_matrices = std::optional<typename file_of<Backend>::type>;
 
     /// Takes tensors one by one, counting them.
     struct loader {
         const Backend& backend;
         const model_source& source;
         const load_options& options;
+        const packed_matrices& packed;
         std::span<float> room;  // what is left of the vectors' buffer
         std::size_t done, total;
 
@@ -171,12 +193,19 @@ private:
 
         matrix pack(tensor_role role, std::size_t layer = 0, std::size_t expert = 0) {
             if (!source.has(role, layer, expert)) return {};
-            const weight_view w = source.fetch(role, layer, expert);
             const packing how = packing_of(role, source, options.packing);
-            count(w);
-            if constexpr (viewing_backend<Backend>)
-                if (stays(role, layer, expert, source, options)) return backend.view(w, how);
+            if constexpr (viewing_backend<Backend>) {
+                if (packed) {
+                    weight_view w = source(role, layer, expert);
+                    w.data = packed->at(role, layer, expert);
+                    if (packed->bytes_read() == 0) count(w);
+                    return backend.view(w, how);
+                }
+                if (stays(role, layer, expert, source, options)) return backend.view(source.fetch(role, layer, expert), how);
+            }
+            const weight_view w = source.fetch(role, layer, expert);
             matrix m = backend.pack(w, how);
+            count(w);
             source.release(role, layer, expert);
             return m;
         }
@@ -215,6 +244,7 @@ private:
         }
     };
 
+    packed_matrices packed_;
     std::shared_ptr<const tensor_reader> reader_;  // may own the files that matrices stay in
     buffer<float> vectors_;
     matrix token_embedding_, position_embedding_, output_;
