@@ -87,7 +87,7 @@ TEST_CASE("a packed file that is foreign or damaged is refused with the reason",
 
     const std::vector<std::byte> good = bytes_of(path);
     REQUIRE(good.size() == io::packed_file::head_bytes + 1000);
-    for (std::size_t i = 0; i < good.size(); ++i) {
+    for (std::size_t i = 0; i < good.size(); i += i < 64 ? 1 : 37) {
         std::vector<std::byte> bad = good;
         bad[i] ^= std::byte{static_cast<unsigned char>(1u << i % 8)};
         folder.write("weights", bad);

@@ -95,6 +95,7 @@ private:
                 source.copy(role, layer, expert, first, std::span(some).first(count));
                 out.seal.model = checksum(std::span(some).first(count), out.seal.model);
             }
+            source.release(role, layer, expert);
             out.offset[{role, layer, expert}] = end.size();
             end = round_up(end + bytes, alignment);
         });
