@@ -40,8 +40,8 @@ public:
 
     using Backend::Backend;
 
-    matrix pack(const weight_view& w) const {
-        return {Backend::pack(w), std::make_unique<inputs>(inputs{std::string(w.name), std::vector<double>(w.cols), 0})};
+    matrix pack(const weight_view& w, packing how = packing::panels) const {
+        return {Backend::pack(w, how), std::make_unique<inputs>(inputs{std::string(w.name), std::vector<double>(w.cols), 0})};
     }
 
     void matmul(activations& in, std::span<const matmul_job<matrix>> jobs) const {
