@@ -16,7 +16,8 @@ namespace skald::inline SKALD_ISA::kernels {
 
 #if defined(SKALD_ISA_HAS_AMX)
 
-/// Whether this process may use tiles: asks Linux for them, once.
+/// Whether this process may use tiles: asks Linux for them, once. Linux refuses where a thread's alternate signal stack is too small for
+/// them, and from then on refuses alternate stacks below sysconf(_SC_SIGSTKSZ).
 inline bool may_use_amx() noexcept {
     constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     static const bool permitted = ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
