@@ -64,18 +64,25 @@ TEMPLATE_LIST_TEST_CASE("byte dot products are exact, extremes included", "[back
     using I = kernels::simd_int<TestType>;
     std::mt19937 random(3);
     for (int round = 0; round < 64; ++round) {
-        std::uint8_t u[64];
+        std::uint8_t w[64], narrow[64];
         std::int8_t s[64];
+        const bool extreme = round < 4;
         for (std::size_t i = 0; i < 64; ++i) {
-            u[i] = static_cast<std::uint8_t>(round == 0 ? 255 : random() % 256);
-            s[i] = static_cast<std::int8_t>(round == 0 ? -128 : static_cast<int>(random() % 256) - 128);
+            w[i] = static_cast<std::uint8_t>(extreme ? (round % 2 == 0 ? I::code_zero - 128 : I::code_zero + 127) : random() % 256);
+            narrow[i] = static_cast<std::uint8_t>(extreme ? 129 : random() % 130);
+            s[i] = static_cast<std::int8_t>(extreme ? (round < 2 ? -127 : 127) : static_cast<int>(random() % 255) - 127);
         }
-        float got[16];
-        to_float(dot(I::broadcast(-17), I::load(u), I::load(s))).store(got);
+        float got[16], got_narrow[16] = {};
+        to_float(dot(I::broadcast(-17), I::load(w), I::load(s))).store(got);
+        if constexpr (I::has_narrow_dot) to_float(narrow_dot(I::broadcast(-17), I::load(narrow), I::load(s))).store(got_narrow);
         for (std::size_t lane = 0; lane < 16; ++lane) {
-            int want = -17;
-            for (std::size_t j = 0; j < 4; ++j) want += u[4 * lane + j] * s[4 * lane + j];
+            int want = -17, want_narrow = -17;
+            for (std::size_t j = 4 * lane; j < 4 * lane + 4; ++j) {
+                want += (I::code_zero == 0 ? static_cast<std::int8_t>(w[j]) : w[j]) * s[j];
+                want_narrow += narrow[j] * s[j];
+            }
             CHECK(got[lane] == static_cast<float>(want));
+            if (I::has_narrow_dot) CHECK(got_narrow[lane] == static_cast<float>(want_narrow));
         }
     }
 }

@@ -134,6 +134,13 @@ inline constexpr bool has_fma = true;
 inline constexpr bool has_fma = false;
 #endif
 
+/// Whether the target has dot products of unsigned bytes by signed ones (vpdpbusd, usdot).
+#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_MATMUL_INT8)
+inline constexpr bool has_vnni = true;
+#else
+inline constexpr bool has_vnni = false;
+#endif
+
 /// Vector registers that the target names: the limit of what a kernel keeps in them.
 #if defined(__AVX512VL__) || defined(__aarch64__)
 inline constexpr std::size_t register_count = 32;

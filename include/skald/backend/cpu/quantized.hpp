@@ -13,13 +13,13 @@
 #include <cstring>
 #include <type_traits>
 
-#include <skald/backend/cpu/activations.hpp>
+#include <skald/backend/cpu/byte_sums.hpp>
 #include <skald/backend/cpu/quantized_layouts.hpp>
 #include <skald/format/weight_view.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// Some columns of a panel, ready for products: codes a byte each, around 128; scales and minima as floats.
+/// Some columns of a panel, ready for products: codes a byte each, as byte_sums takes them; scales and minima as floats.
 struct unpacked_panel {
     static constexpr std::size_t columns = 512;  // two of them, and the activations of a tile, fit the first cache
     alignas(64) std::uint8_t code[columns / 4][lanes][4];
@@ -41,6 +41,7 @@ SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> 
 struct quantized_panels {
     bool halves;  ///< groups of 16 columns, not 32
     bool minima;
+    bool narrow;             ///< codes for byte_sums<Arch, true>
     std::size_t code_bytes;  ///< of 32 columns; those of the next follow
     std::size_t (*panel_bytes)(std::size_t cols) noexcept;
     /// Rows first … first + 15 of w (fewer at the end) into a zeroed panel.
@@ -97,10 +98,7 @@ struct quantized_functions {
         for (std::size_t i = 0; i < n; i += block) {
             simd_int<Arch> w[8];
             layout::unpack(codes_at(panel, k + i), w);
-            for (std::size_t j = 0; j < 8; ++j) {
-                if constexpr (layout::zero != 128) w[j] = add_bytes(w[j], 128 - layout::zero);
-                w[j].store(out.code[i / 4 + j]);
-            }
+            for (std::size_t j = 0; j < 8; ++j) moved<byte_sums<Arch, layout::narrow>::zero>(w[j]).store(out.code[i / 4 + j]);
         }
     }
 
@@ -130,15 +128,26 @@ struct quantized_functions {
     }
 
 private:
+    /// Codes that have their zero at To.
+    template <int To, class Arch>
+    SKALD_INLINE static simd_int<Arch> moved(simd_int<Arch> code) noexcept {
+        if constexpr (To == layout::zero)
+            return code;
+        else
+            return add_bytes(code, static_cast<std::uint8_t>(To - layout::zero));
+    }
+
     /// acc and the group of columns that is in vectors Begin … End - 1; its sums are number `part` of the block's.
     template <std::size_t Begin, std::size_t End, class Arch>
     SKALD_INLINE static simd<Arch> add_group(const simd_int<Arch> (&w)[8], const int8_block& x, std::size_t part,
                                              const float (&scale)[lanes], const float (&minimum)[lanes], simd<Arch> acc) noexcept {
         using V = simd<Arch>;
-        auto sum = simd_int<Arch>::broadcast(sums_zero_bits + (x.start[part] - sums_zero_bits) / 128 * layout::zero);
+        using products = byte_sums<Arch, layout::narrow>;
+        constexpr int zero = layout::zero == 128 ? products::zero : layout::zero;  // below 128 codes do as they are
+        auto sum = products::template start<zero>(x, part);
 #pragma GCC unroll 8
         for (std::size_t i = Begin; i < End; ++i)
-            sum = dot(sum, w[i], simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(x.q + i * 4)));
+            sum = products::add(sum, moved<zero>(w[i]), simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(x.q + i * 4)));
         const V s = V::load(scale);
         V t = scaled(sum, s, s * V::broadcast(-sums_zero));
         if constexpr (scales::minima) t = fma(V::load(minimum), V::broadcast(x.sum[part]), t);
@@ -149,6 +158,7 @@ private:
 template <class Arch, class Format>
 inline constexpr quantized_panels panels_of{quantized_functions<Format>::halves,
                                             quantized_functions<Format>::scales::minima,
+                                            quantized_layout<Format>::narrow,
                                             quantized_functions<Format>::codes::bytes,
                                             quantized_functions<Format>::panel_bytes,
                                             quantized_functions<Format>::pack,

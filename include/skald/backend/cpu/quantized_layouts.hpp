@@ -4,6 +4,7 @@
 // the codes are, and the rule of the scales. Formats of grids are taken apart when they are packed: a value becomes a code that chooses
 // one of its few levels, so that no product looks anything up but levels. That costs memory, and pays in time: decoding reads 4 bits of
 // iq3_xxs faster than it could look up 3.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +21,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | member                   | meaning                                                                              |
 /// |--------------------------|--------------------------------------------------------------------------------------|
 /// | bits, zero               | of codes; a code stands for code - zero                                              |
+/// | narrow                   | whether that is at most 64 either way                                                |
 /// | unpack<Arch>(p, out)     | the codes of 32 columns: out[i] has columns 4i … 4i + 3 of each row                  |
 /// | scales                   | the rule of the scales (panel_scales.hpp)                                            |
 /// | read(block, out)         | a block of the file                                                                  |
@@ -37,6 +39,7 @@ template <unsigned Bits, int Zero>
 struct number_codes {
     static constexpr unsigned bits = Bits;
     static constexpr int zero = Zero;
+    static constexpr bool narrow = Bits < 8;
     template <class Arch>
     SKALD_INLINE static void unpack(const std::byte* p, simd_int<Arch> (&out)[8]) noexcept {
         planes<Bits, 8>::unpack(p, out);
@@ -49,6 +52,7 @@ struct level_codes {
     static_assert(std::size(Levels) <= 1 << Bits && Bits <= 4);
     static constexpr unsigned bits = Bits;
     static constexpr int zero = 128;
+    static constexpr bool narrow = std::ranges::all_of(Levels, [](int level) { return level >= -64 && level <= 64; });
     struct tables {
         std::int8_t raised[16] = {};  // levels around 128
         std::uint8_t code[256] = {};  // of a level, as an unsigned byte

@@ -17,7 +17,10 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | load_… / store_…                  | conversions as of format::float_vector; unaligned                                    |
 /// | to_int(f), to_float(i)            | nearest, ties to even                                                                |
 /// | scale_by_power(f, n)              | f · 2^n for integers n in [-252, 254], rounded once                                  |
-/// | dot(acc, u, s)                    | int32 acc + the sums of four products unsigned byte · signed byte, exact             |
+/// | code_zero                         | 128 where dot() takes unsigned bytes, for which codes are around 128; or 0           |
+/// | dot(acc, w, s)                    | int32 acc + the sums of four products byte · signed byte from -127 on, exact         |
+/// | has_narrow_dot                    | whether there is a faster dot for narrow codes                                       |
+/// | narrow_dot(acc, u, s)             | the same for unsigned bytes of at most 129                                           |
 /// | dot_bfloat16(acc, a, b)           | acc + the sums of two bf16 products (has_bf16_dot)                                   |
 /// | shifted<N>(i)                     | the bits of each 16-bit word moved up by N, or down by -N                            |
 /// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |

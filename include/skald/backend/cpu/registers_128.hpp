@@ -132,15 +132,31 @@ struct registers<16> {
         return _mm_castsi128_ps(_mm_and_si128(i, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
     }
 
-    SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-        return _mm_dpbusd_epi32(acc, u, s);
-#elif defined(__AVXVNNI__)
-        return _mm_dpbusd_avx_epi32(acc, u, s);
+    static constexpr int code_zero = has_vnni ? 128 : 0;
+#if defined(__SSSE3__)
+    static constexpr bool has_narrow_dot = !has_vnni;
 #else
-        const __m128i u_even = _mm_and_si128(u, _mm_set1_epi16(255)), u_odd = _mm_srli_epi16(u, 8);
+    static constexpr bool has_narrow_dot = false;
+#endif
+    // pmaddubsw saturates at 16 bits, which 128 · 127 · 2 fits: it takes the codes' magnitudes, and their signs go to the other side.
+    SKALD_INLINE static ints dot(ints acc, ints w, ints s) noexcept {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+        return _mm_dpbusd_epi32(acc, w, s);
+#elif defined(__AVXVNNI__)
+        return _mm_dpbusd_avx_epi32(acc, w, s);
+#elif defined(__SSSE3__)
+        return narrow_dot(acc, _mm_abs_epi8(w), _mm_sign_epi8(s, w));
+#else
+        const __m128i w_even = _mm_srai_epi16(_mm_slli_epi16(w, 8), 8), w_odd = _mm_srai_epi16(w, 8);
         const __m128i s_even = _mm_srai_epi16(_mm_slli_epi16(s, 8), 8), s_odd = _mm_srai_epi16(s, 8);
-        return _mm_add_epi32(_mm_add_epi32(acc, _mm_madd_epi16(u_even, s_even)), _mm_madd_epi16(u_odd, s_odd));
+        return _mm_add_epi32(_mm_add_epi32(acc, _mm_madd_epi16(w_even, s_even)), _mm_madd_epi16(w_odd, s_odd));
+#endif
+    }
+    SKALD_INLINE static ints narrow_dot(ints acc, ints u, ints s) noexcept {
+#if defined(__SSSE3__)
+        return _mm_add_epi32(acc, _mm_madd_epi16(_mm_maddubs_epi16(u, s), _mm_set1_epi16(1)));
+#else
+        return dot(acc, u, s);
 #endif
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {

@@ -97,16 +97,19 @@ struct registers<32> {
         return _mm256_castsi256_ps(_mm256_and_si256(i, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
     }
 
-    SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {
+    static constexpr int code_zero = has_vnni ? 128 : 0;
+    static constexpr bool has_narrow_dot = !has_vnni;
+    SKALD_INLINE static ints dot(ints acc, ints w, ints s) noexcept {
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-        return _mm256_dpbusd_epi32(acc, u, s);
+        return _mm256_dpbusd_epi32(acc, w, s);
 #elif defined(__AVXVNNI__)
-        return _mm256_dpbusd_avx_epi32(acc, u, s);
+        return _mm256_dpbusd_avx_epi32(acc, w, s);
 #else
-        const __m256i u_even = _mm256_and_si256(u, _mm256_set1_epi16(255)), u_odd = _mm256_srli_epi16(u, 8);
-        const __m256i s_even = _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8), s_odd = _mm256_srai_epi16(s, 8);
-        return _mm256_add_epi32(_mm256_add_epi32(acc, _mm256_madd_epi16(u_even, s_even)), _mm256_madd_epi16(u_odd, s_odd));
+        return narrow_dot(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(s, w));
 #endif
+    }
+    SKALD_INLINE static ints narrow_dot(ints acc, ints u, ints s) noexcept {
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)));
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
 #if defined(SKALD_ISA_HAS_BF16)

@@ -81,14 +81,18 @@ struct registers<64> {
         return _mm512_castsi512_ps(_mm512_and_si512(i, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
     }
 
-    SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {
+    static constexpr int code_zero = has_vnni ? 128 : 0;
+    static constexpr bool has_narrow_dot = !has_vnni;
+    SKALD_INLINE static ints dot(ints acc, ints w, ints s) noexcept {
 #if defined(__AVX512VNNI__)
-        return _mm512_dpbusd_epi32(acc, u, s);
+        return _mm512_dpbusd_epi32(acc, w, s);
 #else
-        const __m512i u_even = _mm512_and_si512(u, _mm512_set1_epi16(255)), u_odd = _mm512_srli_epi16(u, 8);
-        const __m512i s_even = _mm512_srai_epi16(_mm512_slli_epi16(s, 8), 8), s_odd = _mm512_srai_epi16(s, 8);
-        return _mm512_add_epi32(_mm512_add_epi32(acc, _mm512_madd_epi16(u_even, s_even)), _mm512_madd_epi16(u_odd, s_odd));
+        const __m512i magnitude = _mm512_maskz_abs_epi8(~__mmask64{0}, w);
+        return narrow_dot(acc, magnitude, _mm512_mask_sub_epi8(s, _mm512_movepi8_mask(w), _mm512_setzero_si512(), s));
 #endif
+    }
+    SKALD_INLINE static ints narrow_dot(ints acc, ints u, ints s) noexcept {
+        return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(u, s), _mm512_set1_epi16(1)));
     }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
 #if defined(SKALD_ISA_HAS_BF16)

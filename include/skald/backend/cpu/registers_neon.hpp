@@ -89,23 +89,20 @@ struct registers<16> {
         return vreinterpretq_f32_s32(vandq_s32(i, vdupq_n_s32(static_cast<std::int32_t>(0xffff0000u))));
     }
 
-    // Where no instruction takes unsigned bytes by signed ones: Σ u · s = Σ (u - 128) · s + 128 · Σ s.
-    SKALD_INLINE static ints dot(ints acc, ints u, ints s) noexcept {
-        const int8x16_t b = vreinterpretq_s8_s32(s);
+    static constexpr int code_zero = has_vnni ? 128 : 0;
+    static constexpr bool has_narrow_dot = false;
+    SKALD_INLINE static ints dot(ints acc, ints w, ints s) noexcept {
+        const int8x16_t a = vreinterpretq_s8_s32(w), b = vreinterpretq_s8_s32(s);
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-        return vusdotq_s32(acc, vreinterpretq_u8_s32(u), b);
+        return vusdotq_s32(acc, vreinterpretq_u8_s8(a), b);
+#elif defined(__ARM_FEATURE_DOTPROD)
+        return vdotq_s32(acc, a, b);
 #else
-        const int8x16_t a = vreinterpretq_s8_s32(veorq_s32(u, each(128)));
-#if defined(__ARM_FEATURE_DOTPROD)
-        const int32x4_t sum = vdotq_s32(vdupq_n_s32(0), b, vdupq_n_s8(1));
-        return vdotq_s32(vaddq_s32(acc, vshlq_n_s32(sum, 7)), a, b);
-#else
-        const int32x4_t sum = vpaddlq_s16(vpaddlq_s8(b));
         const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b))), high = vpaddlq_s16(vmull_high_s8(a, b));
-        return vaddq_s32(vaddq_s32(acc, vshlq_n_s32(sum, 7)), vpaddq_s32(low, high));
-#endif
+        return vaddq_s32(acc, vpaddq_s32(low, high));
 #endif
     }
+    SKALD_INLINE static ints narrow_dot(ints acc, ints u, ints s) noexcept { return dot(acc, u, s); }
     SKALD_INLINE static floats dot_bfloat16(floats acc, ints a, ints b) noexcept {
 #if defined(SKALD_ISA_HAS_BF16)
         return vbfdotq_f32(acc, vreinterpretq_bf16_s32(a), vreinterpretq_bf16_s32(b));

@@ -182,6 +182,8 @@ public:
     using native = typename simd<Arch>::native;
     using reg = typename native::ints;
     static constexpr std::size_t parts = simd<Arch>::parts;
+    static constexpr int code_zero = native::code_zero;
+    static constexpr bool has_narrow_dot = native::has_narrow_dot;
 
     simd_int() noexcept = default;
 
@@ -221,9 +223,21 @@ public:
         for (std::size_t i = 0; i < parts; ++i) out.part(i) = native::high_bfloat16(a.r_[i]);
         return out;
     }
-    /// acc + Σ of each lane's four products u (unsigned bytes) · s (signed bytes); exact.
-    SKALD_INLINE friend simd_int dot(simd_int acc, simd_int u, simd_int s) noexcept {
-        return make([&](std::size_t i) { return native::dot(acc.r_[i], u.r_[i], s.r_[i]); });
+    /// acc + Σ of each lane's four products of bytes, w · s; exact for s from -127 on. w is unsigned where code_zero is 128.
+    SKALD_INLINE friend simd_int dot(simd_int acc, simd_int w, simd_int s) noexcept {
+        return make([&](std::size_t i) { return native::dot(acc.r_[i], w.r_[i], s.r_[i]); });
+    }
+    /// The same for unsigned bytes w of at most 129, where has_narrow_dot.
+    SKALD_INLINE friend simd_int narrow_dot(simd_int acc, simd_int w, simd_int s) noexcept {
+        return make([&](std::size_t i) { return native::narrow_dot(acc.r_[i], w.r_[i], s.r_[i]); });
+    }
+    /// The bits of each lane of a.
+    SKALD_INLINE static simd_int bits_of(simd<Arch> a) noexcept {
+        return make([&](std::size_t i) {
+            reg r;
+            std::memcpy(&r, &a.part(i), sizeof r);
+            return r;
+        });
     }
     SKALD_INLINE friend simd<Arch> to_float(simd_int a) noexcept {
         simd<Arch> out;

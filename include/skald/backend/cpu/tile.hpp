@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include <skald/backend/cpu/activations.hpp>
+#include <skald/backend/cpu/byte_sums.hpp>
 #include <skald/backend/cpu/packed.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
@@ -77,15 +78,22 @@ struct quantized_tile {
                               sums* out) noexcept;
 
     static function of(const quantized_panels& format) noexcept {
-        if (format.halves) return format.minima ? run<true, true> : run<true, false>;
-        return format.minima ? run<false, true> : run<false, false>;
+        if constexpr (ints::has_narrow_dot)
+            if (format.narrow) return of<true>(format);
+        return of<false>(format);
     }
 
 private:
     using V = simd<Arch>;
     using ints = simd_int<Arch>;
 
-    template <bool Halves, bool Minima>
+    template <bool Narrow>
+    static function of(const quantized_panels& format) noexcept {
+        if (format.halves) return format.minima ? run<true, true, Narrow> : run<true, false, Narrow>;
+        return format.minima ? run<false, true, Narrow> : run<false, false, Narrow>;
+    }
+
+    template <bool Halves, bool Minima, bool Narrow>
     static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, sums* out) noexcept {
         V acc[rows][panels];
 #pragma GCC unroll 16
@@ -94,10 +102,10 @@ private:
             for (std::size_t p = 0; p < panels; ++p) acc[r][p] = first ? V::zero() : V::load(out[r][p]);
         for (std::size_t b = 0; b < blocks; ++b, x += rows) {
             if constexpr (Halves) {
-                add_group<0, 4, Minima>(panel, x, b, b * 2, 1, acc);
-                add_group<4, 8, Minima>(panel, x, b, b * 2 + 1, 2, acc);
+                add_group<0, 4, Minima, Narrow>(panel, x, b, b * 2, 1, acc);
+                add_group<4, 8, Minima, Narrow>(panel, x, b, b * 2 + 1, 2, acc);
             } else {
-                add_group<0, 8, Minima>(panel, x, b, b, 0, acc);
+                add_group<0, 8, Minima, Narrow>(panel, x, b, b, 0, acc);
             }
         }
 #pragma GCC unroll 16
@@ -107,13 +115,13 @@ private:
     }
 
     /// Group g of columns, which is in vectors Begin … End - 1 of block b; the sums of its activations are number `part` of the block's.
-    template <std::size_t Begin, std::size_t End, bool Minima>
+    template <std::size_t Begin, std::size_t End, bool Minima, bool Narrow>
     SKALD_INLINE static void add_group(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t b, std::size_t g,
                                        std::size_t part, V (&acc)[rows][panels]) noexcept {
         ints sum[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r) {
-            const auto start = ints::broadcast(x[r].start[part]);
+            const auto start = byte_sums<Arch, Narrow>::start(x[r], part);
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < panels; ++p) sum[r][p] = start;
         }
@@ -126,7 +134,7 @@ private:
             for (std::size_t r = 0; r < rows; ++r) {
                 const auto a = ints::broadcast(format::detail::read_at<std::int32_t>(x[r].q + 4 * i));
 #pragma GCC unroll 4
-                for (std::size_t p = 0; p < panels; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
+                for (std::size_t p = 0; p < panels; ++p) sum[r][p] = byte_sums<Arch, Narrow>::add(sum[r][p], w[p], a);
             }
         }
 #pragma GCC unroll 4
