@@ -24,10 +24,10 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE_TYPES = {"Q8_0": 7, "Q6_K": 18, "Q5_1": 9, "Q5_0": 8, "Q5_K_M": 17, "Q5_K_S": 16, "Q4_1": 3, "Q4_0": 2, "Q4_K_M": 15,
-              "Q4_K_S": 14, "IQ4_NL": 25, "IQ4_XS": 30, "MXFP4": 38, "Q3_K_L": 13, "Q3_K_M": 12, "Q3_K_S": 11, "IQ3_M": 27,
-              "IQ3_S": 26, "IQ3_XS": 22, "IQ3_XXS": 23, "Q2_K": 10, "Q2_K_S": 21, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20,
-              "IQ2_XXS": 19, "IQ1_M": 31, "IQ1_S": 24, "TQ2_0": 37, "TQ1_0": 36}  # llama.cpp's llama_ftype
-NEED_IMPORTANCE = {"IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S"}  # llama.cpp refuses to write them without
+              "Q4_K_S": 14, "IQ4_NL": 25, "IQ4_XS": 30, "MXFP4": 38, "Q3_K_L": 13, "Q3_K_M": 12, "Q3_K_S": 11, "IQ3_XXS": 23,
+              "Q2_K": 10, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19}  # llama.cpp's llama_ftype
+NEED_IMPORTANCE = {"IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS"}  # llama.cpp refuses to write them without
+PURE = {"MXFP4"}  # llama.cpp's mixture of that name has it for experts only: both write every matrix in it here
 CONTEXT_START = 32
 ROWS = 48  # of logits that are compared at a time
 
@@ -153,7 +153,7 @@ def read_importance(path):
 
 def llama_cpp_quantize(source, out, kind, importance, threads):
     params = lib.llama_model_quantize_default_params()
-    params.nthread, params.ftype = threads, FILE_TYPES[kind]
+    params.nthread, params.ftype, params.pure = threads, FILE_TYPES[kind], kind in PURE
     if importance is not None:
         field = type(params.imatrix)
         address = ctypes.addressof(importance[0])
@@ -184,6 +184,7 @@ def types(args, bench):
                 out = bench.folder / f"{who}.gguf"
                 if who == "skald":
                     extra = ["--imatrix", bench.folder / "imatrix.gguf"] if importance else []
+                    extra += ["--tensor-type", f".={kind.lower()}"] if kind in PURE else []
                     done = bench.run("quantize", model, out, "--type", kind, "-q", "-t", args.threads, *extra).returncode == 0
                 else:
                     done = (importance is not None or kind not in NEED_IMPORTANCE) and \

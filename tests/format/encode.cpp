@@ -77,19 +77,21 @@ TEST_CASE("encoders are at least as near as llama.cpp's", "[format][support]") {
         {dtype::q4_k, 0.05850, 0.04308},   {dtype::q5_k, 0.02922, 0.02212},   {dtype::q6_k, 0.01427, 0.01300},
         {dtype::iq4_nl, 0.06562, 0.05332}, {dtype::iq4_xs, 0.06640, 0.05471}, {dtype::iq3_s, 0.1165, 0.09924},
         {dtype::iq3_xxs, 0.1520, 0.1160},  {dtype::iq2_s, 0.2098, 0.1835},    {dtype::iq2_xxs, 0.2916, 0.2535},
-        {dtype::mxfp4, 0.1132, 0.1337},
+        {dtype::mxfp4, 0.1132, 0.1337},    {dtype::nvfp4, 0.09911, 0.05204},  {dtype::iq2_xs, 0.2491, 0.1980},
+        {dtype::tq1_0, 0.7315, 0.4430},    {dtype::tq2_0, 0.7315, 0.4430},
     };
+    const floats ones(4096, 1.0f);
     const floats normal = numbers(65536, false), outliers = numbers(65536, true);
     for (const bound& b : bounds) {
         CAPTURE(to_string(b.type));
-        CHECK(weighted_error(normal, coded<cpu<>::vector>(b.type, normal, 4096)) <= b.normal);
-        CHECK(weighted_error(outliers, coded<cpu<>::vector>(b.type, outliers, 4096)) <= b.outliers);
+        CHECK(weighted_error(normal, coded<cpu<>::vector>(b.type, normal, 4096, ones.data())) <= b.normal);
+        CHECK(weighted_error(outliers, coded<cpu<>::vector>(b.type, outliers, 4096, ones.data())) <= b.outliers);
         test::covered("formats", to_string(b.type), "encoded", "no farther than llama.cpp");
     }
     const floats part(normal.begin(), normal.begin() + 2048);
     for (const bound& b : bounds) {
         CAPTURE(to_string(b.type));
-        CHECK(weighted_error(part, coded(b.type, part, 2048), 2048) <= 1.1 * b.normal);  // the scalar vector, on a few blocks
+        CHECK(weighted_error(part, coded(b.type, part, 2048, ones.data()), 2048) <= 1.1 * b.normal);  // the scalar vector, on a few blocks
     }
 }
 
@@ -120,9 +122,9 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
         w[3] = 1e20f;
         return w;
     }();
-    for (const dtype type : {dtype::f32,    dtype::f16,   dtype::bf16,    dtype::q8_0,  dtype::q4_0,    dtype::q4_1, dtype::q5_0,
-                             dtype::q5_1,   dtype::q2_k,  dtype::q3_k,    dtype::q4_k,  dtype::q5_k,    dtype::q6_k, dtype::iq4_nl,
-                             dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xxs, dtype::mxfp4})
+    for (const dtype type : {dtype::f32,    dtype::f16,   dtype::bf16,    dtype::q8_0,  dtype::q4_0,   dtype::q4_1,    dtype::q5_0,
+                             dtype::q5_1,   dtype::q2_k,  dtype::q3_k,    dtype::q4_k,  dtype::q5_k,   dtype::q6_k,    dtype::iq4_nl,
+                             dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xs, dtype::iq2_xxs, dtype::mxfp4})
         for (std::size_t r = 0; r < rows.size(); ++r)
             for (const float* importance : {static_cast<const float*>(nullptr), none.data(), some.data()}) {
                 CAPTURE(to_string(type), r, importance == some.data());
@@ -133,7 +135,7 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
                 for (std::size_t i = 0; i < 256; ++i) good = good && std::abs(y[i]) <= 1.6f * greatest + 1e-7f;  // NaN is not
                 CHECK(good);
                 // Grids have no zero: what lies beside a spike costs nearly as much as the spike.
-                const bool grid = type == dtype::iq2_s || type == dtype::iq2_xxs;
+                const bool grid = type == dtype::iq2_s || type == dtype::iq2_xs || type == dtype::iq2_xxs;
                 if (importance != some.data() && greatest > 1e-6f) CHECK(relative_error(rows[r], y) < (grid ? 1 : 0.6));
             }
 }
@@ -142,9 +144,9 @@ TEST_CASE("columns of great importance come nearer", "[format]") {
     const floats x = numbers(16384, false);
     floats importance(512, 1.0f);
     for (std::size_t i = 0; i < 512; i += 5) importance[i] = 400;
-    for (const dtype type :
-         {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k,
-          dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xxs, dtype::mxfp4}) {
+    for (const dtype type : {dtype::q8_0,  dtype::q4_0,   dtype::q4_1,    dtype::q5_0,   dtype::q5_1,   dtype::q2_k,  dtype::q3_k,
+                             dtype::q4_k,  dtype::q5_k,   dtype::q6_k,    dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs,
+                             dtype::iq2_s, dtype::iq2_xs, dtype::iq2_xxs, dtype::tq1_0,  dtype::mxfp4,  dtype::nvfp4}) {
         CAPTURE(to_string(type));
         const auto error_of_great = [&](const floats& y) {
             double sum = 0;

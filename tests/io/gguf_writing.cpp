@@ -199,3 +199,32 @@ TEST_CASE("a link stays a link, and what it names is replaced") {
     CHECK((contents(target) == bytes));
 }
 #endif
+
+TEST_CASE("a split model whose files cannot all be put in place leaves the one that was there") {
+    const temporary_folder folder, aside;
+    const auto bytes = sample().bytes();
+    const auto file = io::gguf_file::from_bytes(bytes, "in.gguf");
+    const auto shard = [&](std::uint16_t n) { return folder.path() / ("model" + io::detail::split_suffix(n, 3)); };
+    copy(file, io::gguf_keys(file.meta()), folder.path() / "model.gguf", 400);
+    const std::vector<std::vector<std::byte>> old{contents(shard(0)), contents(shard(1)), contents(shard(2))};
+
+    io::gguf_keys keys(file.meta());
+    keys.set("u8", {io::value_kind::string, std::string_view("newer")});
+    {
+        io::gguf_writer writer(folder.path() / "model.gguf", keys, tensors_of(file), {.max_file_bytes = 400});
+        for (const io::tensor_entry& t : file.tensors()) writer.write(file.bytes(t));
+        // A folder with something in it stands where the second file goes.
+        std::filesystem::rename(shard(1), aside.path() / "second");
+        std::filesystem::create_directories(shard(1) / "something");
+        check_error([&] { writer.finish(); }, errc::io, shard(1).string(), {"cannot be put in place"});
+    }
+    CHECK((contents(shard(0)) == old[0]));
+    CHECK((contents(shard(2)) == old[2]));
+
+    std::filesystem::remove_all(shard(1));
+    std::filesystem::rename(aside.path() / "second", shard(1));
+    CHECK(io::gguf_file::open(shard(0)).shards() == 3);
+    copy(file, keys, folder.path() / "model.gguf", 400);  // over the old one, and nothing of that is left
+    CHECK(files_in(folder) == 3);
+    CHECK(io::gguf_file::open(shard(0)).meta().require<std::string>("u8") == "newer");
+}

@@ -44,6 +44,19 @@ struct encoder<iq2_xxs> {
 };
 
 template <>
+struct encoder<iq2_xs> {
+    template <float_vector V>
+    static void encode(const float* x, const float* w, std::byte* block) noexcept {
+        const auto groups = detail::grid_groups<detail::iq2_xs_grid, 16, true, 8>::best<V>(x, w);
+        std::uint8_t* p = detail::bytes_of(block);
+        detail::put_half(block, groups.stored());
+        for (std::size_t i = 0; i < 32; ++i)
+            detail::put_at(p + 2 + i * 2, static_cast<std::uint16_t>(groups.entries[i] | (groups.signs[i] & 127) << 9));
+        detail::put_scale_nibbles<16>(groups, p + 66);
+    }
+};
+
+template <>
 struct encoder<iq3_xxs> {
     template <float_vector V>
     static void encode(const float* x, const float* w, std::byte* block) noexcept {

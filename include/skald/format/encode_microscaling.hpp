@@ -44,4 +44,31 @@ struct encoder<mxfp4> {
     }
 };
 
+/// Each group's scale is the best of the E4M3 numbers by which its extreme value falls between 3 and 8. Magnitudes end at 2688,
+/// 6 times the greatest scale.
+template <>
+struct encoder<nvfp4> {
+    template <float_vector V>
+    static void encode(const float* x, const float* w, std::byte* block) noexcept {
+        using codes = detail::level_codes<detail::e2m1_order>;
+        std::uint8_t* p = detail::bytes_of(block);
+        for (std::size_t g = 0; g < 4; ++g, x += 16, w += 16) {
+            const float extreme = std::abs(detail::extreme_of<16>(x));
+            const int lowest = to_fp8_e4m3(extreme / 8).bits, highest = to_fp8_e4m3(extreme / 3).bits;
+            std::uint8_t chosen = 0;
+            float most = 0;
+            for (int code = std::max(lowest, 1); code <= highest; ++code) {
+                const float scale = detail::half_of_ue4m3(static_cast<std::uint8_t>(code));
+                const auto fit = detail::fit_scale<codes, 16, V>(x, w, detail::inverse_of(scale));
+                if (const float gain = scale * (2 * fit.xq - scale * fit.qq); gain > most)
+                    most = gain, chosen = static_cast<std::uint8_t>(code);
+            }
+            p[g] = chosen;
+            std::uint8_t q[16];
+            detail::put_codes<codes, 16>(x, detail::half_of_ue4m3(chosen), 0, q);
+            detail::join_nibbles<8>(q, p + 4 + g * 8);
+        }
+    }
+};
+
 }  // namespace skald::format

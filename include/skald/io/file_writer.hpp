@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/types.h>
@@ -43,7 +44,8 @@ public:
     ~file_writer() {
         file_.reset();
         std::error_code ignored;
-        if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+        for (const std::filesystem::path& rest : {temporary_, previous_})
+            if (!rest.empty()) std::filesystem::remove(rest, ignored);
     }
 
     /// The file's name as the user gave it.
@@ -85,6 +87,17 @@ public:
         refuse("cannot be written");
     }
 
+    /// Gives the file that stands in the place another name, under which take_back() finds it and the destructor removes it.
+    void set_aside() {
+        std::error_code failed;
+        if (temporary_.empty() || !std::filesystem::is_regular_file(target_, failed)) return;
+        std::filesystem::path name = temporary_;
+        name += ".old";
+        std::filesystem::rename(target_, name, failed);
+        if (failed) fail(errc::io, name_, "the file that is there cannot be set aside: ", failed.message());
+        previous_ = std::move(name);
+    }
+
     /// Puts the file in its place.
     void finish() {
         close();
@@ -93,6 +106,18 @@ public:
         std::filesystem::rename(temporary_, target_, failed);
         if (failed) fail(errc::io, name_, "cannot be put in place: ", failed.message());
         temporary_.clear();
+        placed_ = true;
+    }
+
+    /// Undoes finish() and set_aside(), as far as the system lets it.
+    void take_back() noexcept {
+        std::error_code ignored;
+        if (!previous_.empty())
+            std::filesystem::rename(previous_, target_, ignored);
+        else if (placed_)
+            std::filesystem::remove(target_, ignored);
+        previous_.clear();
+        placed_ = false;
     }
 
 private:
@@ -116,7 +141,8 @@ private:
     }
 
     std::string name_;
-    std::filesystem::path target_, temporary_;  // temporary_: empty where there is none, or no more
+    std::filesystem::path target_, temporary_, previous_;  // the last two: empty where there is none, or no more
+    bool placed_ = false;
     std::unique_ptr<std::FILE, closer> file_;
     std::uint64_t position_ = 0;
 };

@@ -185,12 +185,20 @@ public:
         open_next();
     }
 
-    /// Puts the files in place, all data being written. A failure before the first is in place leaves everything as it was.
+    /// Puts the files in place, all data being written. If that fails, what was there is put back. Files of a split model never
+    /// stand beside those of another: without its first file, which goes first and comes last, a model cannot be opened.
     void finish() {
         if (tensor_ != tensors_.size())
             fail(errc::invalid_argument, name_, "tensor ", detail::in_quotes(tensors_[tensor_].name), " lacks ", left_, " bytes");
         for (file_writer& file : files_) file.close();
-        for (file_writer& file : files_) file.finish();
+        if (shards() == 1) return files_[0].finish();
+        try {
+            for (file_writer& file : files_) file.set_aside();
+            for (std::size_t n = shards(); n-- > 0;) files_[n].finish();
+        } catch (...) {
+            for (std::size_t n = shards(); n-- > 0;) files_[n].take_back();
+            throw;
+        }
     }
 
 private:

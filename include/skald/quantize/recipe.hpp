@@ -121,6 +121,16 @@ inline constexpr rule iq2_xxs_rules[]{{part::value, few_kv_heads, q4_k},
                                       {part::down, first_8th, q2_k},
                                       {part::embedding, always, q2_k}};
 
+inline constexpr rule iq2_s_rules[]{{part::value, few_kv_heads, q4_k},
+                                    {part::value, some_experts, q4_k},
+                                    {part::value, always, iq3_s},
+                                    {part::key, eight_experts, q4_k},
+                                    {part::attention_output, eight_experts, q5_k},
+                                    {part::attention_output, always, iq3_s},
+                                    {part::down, first_8th, iq3_s},
+                                    {part::embedding, always, iq3_s}};
+inline constexpr rule ternary_rules[]{{part::embedding, always, q4_k}};
+
 inline constexpr std::array recipes{
     recipe{"F32", 0, f32, f32},
     recipe{"F16", 1, f16, f16},
@@ -142,7 +152,12 @@ inline constexpr std::array recipes{
     recipe{"IQ4_NL", 25, iq4_nl, q6_k, iq4_rules},
     recipe{"IQ4_XS", 30, iq4_xs, q6_k, iq4_rules},
     recipe{"IQ3_XXS", 23, iq3_xxs, q5_k, iq3_xxs_rules},
+    recipe{"IQ2_M", 29, iq2_s, q5_k, iq2_s_rules},
+    recipe{"IQ2_S", 28, iq2_xs, q5_k, iq2_s_rules},
+    recipe{"IQ2_XS", 20, iq2_xs, q5_k, iq2_xxs_rules},
     recipe{"IQ2_XXS", 19, iq2_xxs, q5_k, iq2_xxs_rules},
+    recipe{"TQ2_0", 37, tq2_0, q6_k, ternary_rules},
+    recipe{"TQ1_0", 36, tq1_0, q6_k, ternary_rules},
     recipe{"MXFP4", 38, mxfp4, q8_0},
 };
 
@@ -191,11 +206,14 @@ inline part part_of(std::string_view name, const model_facts& m) noexcept {
 constexpr dtype smaller_blocks(dtype type) noexcept {
     switch (type) {
         case q2_k:
-        case q3_k: return q4_0;
+        case q3_k:
+        case tq1_0:
+        case tq2_0: return q4_0;
         case q4_k: return q5_0;
         case q5_k: return q5_1;
         case q6_k: return q8_0;
         case iq2_xxs:
+        case iq2_xs:
         case iq2_s:
         case iq3_xxs:
         case iq3_s:
