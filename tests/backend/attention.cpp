@@ -8,8 +8,12 @@ using reference::naive;
 
 namespace {
 
-/// A convex combination of values of magnitude about 1, with weights e^s: c · eps, with room for the scores' own rounding.
-constexpr double attention_tolerance = 64 * std::numeric_limits<float>::epsilon();
+/// A convex combination of values of magnitude about 1, with weights e^s: c · eps, with room for the scores' own rounding. Words of 12
+/// bits round each operand by 2^-12 of a row's greatest value, some 4; scores are scale · sqrt(head_dim) such products.
+double tolerance_of(compute policy, float scale, std::size_t head_dim) {
+    if (policy == compute::exact) return 64 * std::numeric_limits<float>::epsilon();
+    return 16.0 / 4096 * (1 + scale * std::sqrt(static_cast<double>(head_dim)));
+}
 
 template <class Arch, class Codec, class Variant>
 void check(const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges, std::size_t length, std::size_t cut) {
@@ -19,11 +23,15 @@ void check(const attention_shape& shape, const Variant& variant, std::span<const
     for (const row_range& r : ranges) rows += r.rows;
     const std::vector<float> q = random_floats(rows * shape.heads * shape.head_dim, 2);
     const std::vector<float> want = attend(naive(), q, shape, variant, ranges, cache.runs());
-    const std::vector<float> got = attend(cpu<Arch>(), q, shape, variant, ranges, cache.runs());
-    std::size_t wrong = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) wrong += !(std::fabs(got[i] - want[i]) <= attention_tolerance);
-    CHECK(wrong == 0);
-    CHECK(same_bits(attend(cpu<Arch>(), q, shape, variant, ranges, cache.runs(cut)), got));
+    for (const compute policy : {compute::exact, compute::native}) {
+        const cpu<Arch> backend({.policy = policy});
+        const std::vector<float> got = attend(backend, q, shape, variant, ranges, cache.runs());
+        const double tolerance = tolerance_of(policy, variant.scale, shape.head_dim);
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < want.size(); ++i) wrong += !(std::fabs(got[i] - want[i]) <= tolerance);
+        CHECK(wrong == 0);
+        CHECK(same_bits(attend(backend, q, shape, variant, ranges, cache.runs(cut)), got));
+    }
 }
 
 }  // namespace
@@ -65,4 +73,11 @@ TEST_CASE("attention of several sequences in one step, with every codec", "[back
     check<default_arch, kv::f32>(shape, attention::causal{0.2f}, ranges, 60, 7);
     check<default_arch, kv::f16>(shape, attention::causal{0.2f}, ranges, 60, 7);
     check<default_arch, kv::bf16>(shape, attention::causal{0.2f}, ranges, 60, 7);
+}
+
+TEST_CASE("attention of heads as wide as words sum, and wider", "[backend]") {
+    for (const std::size_t head_dim : {512, 520}) {
+        const row_range range{0, 3, 30};
+        check<default_arch, kv::f32>({2, 1, head_dim}, attention::causal{0.05f}, std::span(&range, 1), 33, 9);
+    }
 }

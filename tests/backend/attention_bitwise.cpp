@@ -33,18 +33,20 @@ TEMPLATE_LIST_TEST_CASE("rows attend alike in one step and in many", "[backend]"
             const attention_shape shape{2 * group, 2, head_dim};
             plain_cache<kv::f16> cache(shape, 1, length, 1);
             const std::vector<float> q = random_floats(length * shape.heads * head_dim, 2);
-            const cpu<TestType> backend;
-            const auto variants = [&](const auto& variant) {
+            const auto variants = [&](compute policy, const auto& variant) {
+                const cpu<TestType> backend({.policy = policy});
                 const std::vector<float> whole = in_chunks(backend, q, shape, variant, length, length, cache.runs());
                 for (const std::size_t chunk : {1, 2, 7, 64, 100}) {
                     CAPTURE(head_dim, group, chunk);
                     CHECK(same_bits(in_chunks(backend, q, shape, variant, length, chunk, cache.runs(130)), whole));
                 }
-                CHECK(same_bits(in_chunks(cpu<>(), q, shape, variant, length, length, cache.runs()), whole));
+                CHECK(same_bits(in_chunks(cpu<>({.policy = policy}), q, shape, variant, length, length, cache.runs()), whole));
             };
-            variants(attention::causal{0.2f});
-            variants(attention::causal{0.2f, 90});
-            variants(attention::soft_capped{{0.2f, 40}, 1.5f});
+            for (const compute policy : {compute::exact, compute::native}) {
+                variants(policy, attention::causal{0.2f});
+                variants(policy, attention::causal{0.2f, 90});
+                variants(policy, attention::soft_capped{{0.2f, 40}, 1.5f});
+            }
         }
 }
 
@@ -53,7 +55,8 @@ TEST_CASE("long contexts attend alike in one step and in many", "[backend]") {
     const attention_shape shape{3, 1, 16};
     plain_cache<kv::f32> cache(shape, 1, length, 1);
     const std::vector<float> q = random_floats(tail * shape.heads * shape.head_dim, 2);
-    const cpu<> backend;
+    const compute policy = GENERATE(compute::exact, compute::native);
+    const cpu<> backend({.policy = policy});
     const row_range all{0, tail, static_cast<position>(length - tail)};
     const std::size_t cols = shape.heads * shape.head_dim;
     // 250 and 1270: the windows of some of the rows begin before a restart, those of others after it.
@@ -76,9 +79,12 @@ TEST_CASE("attention does not depend on the number of threads", "[backend]") {
     plain_cache<kv::f16> cache(shape, 3, 200, 1);
     const row_range ranges[] = {{0, 130, 0}, {130, 1, 199}, {131, 9, 60}};
     const std::vector<float> q = random_floats(140 * shape.heads * shape.head_dim, 2);
-    const std::vector<float> alone = attend(cpu<>(), q, shape, attention::causal{0.2f}, ranges, cache.runs());
-    for (const std::size_t threads : {1, 2, 3, 8}) {
-        thread_pool pool(threads);
-        CHECK(same_bits(attend(cpu<>({.pool = &pool}), q, shape, attention::causal{0.2f}, ranges, cache.runs()), alone));
+    for (const compute policy : {compute::exact, compute::native}) {
+        const std::vector<float> alone = attend(cpu<>({.policy = policy}), q, shape, attention::causal{0.2f}, ranges, cache.runs());
+        for (const std::size_t threads : {1, 2, 3, 8}) {
+            thread_pool pool(threads);
+            const cpu<> backend({.pool = &pool, .policy = policy});
+            CHECK(same_bits(attend(backend, q, shape, attention::causal{0.2f}, ranges, cache.runs()), alone));
+        }
     }
 }

@@ -102,7 +102,7 @@ public:
     template <attention::variant Variant, kv_run... Runs>
     void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
                 const std::tuple<Runs...>& runs, activations& out, scratch& room) const {
-        kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, team());
+        kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, options_.policy, team());
     }
 
     void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The attention fold in integers, for the policy `native`: queries, keys, values and weights are rounded to 12 bits, each row with a
+// scale of its own, and multiplied as 16-bit words. Sums of a tile are exact, so that one row and many, and every instruction that
+// multiplies, agree bitwise.
+//
+// - score = (Σ q · k) · (scale of k) · (scale of q);
+// - a weight is multiplied by its value's scale before it is rounded, in units of the greatest such product of the row in the tile.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <skald/backend/cpu/activations.hpp>
+#include <skald/backend/cpu/attention_state.hpp>
+#include <skald/backend/cpu/words.hpp>
+#include <skald/backend/ops.hpp>
+
+namespace skald::inline SKALD_ISA::kernels {
+
+/// A tile and the queries that read it; the interface of a fold (attention.hpp says what its members are asked for).
+template <class Arch>
+class word_fold {
+    using V = simd<Arch>;
+    using I = simd_int<Arch>;
+    static constexpr std::size_t tile_size = attention::tile_size;
+    static constexpr std::size_t block = 16;        // queries folded together
+    static constexpr std::size_t unit = 2 * lanes;  // words lie in pairs of columns, and of positions, i and i + 16 of each unit
+    static constexpr float greatest = 2047.0f;
+
+public:
+    /// Heads that are so wide that their sums could pass 31 bits: greatest² · width must not.
+    static constexpr std::size_t most_width = 512;
+
+    static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
+        const std::size_t pairs = pairs_of(width);
+        return unit * (width + 1) + lanes * pairs + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
+               block * (std::max(tile_size, width) + tile_size + tile_size / 2);
+    }
+
+    word_fold() noexcept = default;
+    word_fold(float* memory, std::size_t queries, std::size_t width) noexcept : width_(width), pairs_(pairs_of(width)) {
+        const auto take = [&](std::size_t n) { return std::exchange(memory, memory + n); };
+        const auto take_words = [&](std::size_t n) { return reinterpret_cast<std::int32_t*>(take(n)); };
+        piece_ = take(unit * width);
+        piece_factor_ = take(unit);
+        piece_words_ = take_words(lanes * pairs_);
+        keys_ = take_words(tile_size * pairs_);
+        values_ = take_words(tile_size / 2 * width);
+        key_scale_ = take(tile_size);
+        value_scale_ = take(tile_size);
+        queries_ = take_words(queries * pairs_);
+        query_scale_ = take(round_up(queries, lanes));
+        products_ = take_words(block * std::max(tile_size, width));
+        weights_ = take(block * tile_size);
+        weight_words_ = take_words(block * tile_size / 2);
+    }
+
+    void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
+        alignas(64) float scaled[most_width];
+        V most = V::zero();
+        for (std::size_t d = 0; d < width_; d += lanes) {
+            const V v = V::load_first(x + d, head_dim - d) * scale;
+            most = max(most, abs(v));
+            v.store(scaled + d);
+        }
+        const float range = std::max(reduce_max(most), least);
+        query_scale_[query] = range / greatest;
+        encode_row(V::broadcast(greatest / range), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
+    }
+
+    /// Positions [from, to) of the tile, in pieces of 32.
+    template <class Source>
+    void read(std::size_t from, std::size_t to, const Source& source) noexcept {
+        for (std::size_t at = from / unit * unit; at < to; at += unit) {
+            const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
+            V most[unit];
+            start_piece(most);
+            source.keys(first, last,
+                        [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) { read_rows<Codec>(j - at, n, row, most); });
+            measure(most, key_scale_ + at);
+            lay_out_keys(at);
+            start_piece(most);
+            source.values(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
+                read_rows<Codec>(j - at, n, row, most);
+            });
+            measure(most, value_scale_ + at);
+            lay_out_values(at);
+        }
+    }
+
+    template <class Variant, class Visible>
+    void fold(const Variant& variant, const Visible& visible, std::size_t queries, const fold_state& state) noexcept {
+        for (std::size_t query = 0; query < queries; query += block)
+            fold_block(variant, visible, query, std::min(block, queries - query), state);
+    }
+
+private:
+    static constexpr float least = 1e-30f;  // of a row's greatest value; what is smaller becomes zero
+
+    /// Pairs of words in a row.
+    static std::size_t pairs_of(std::size_t width) noexcept { return round_up(width, unit) / 2; }
+
+    /// The nearest integer of x · factor, in the lower word of each lane.
+    SKALD_INLINE static I to_words(V x, V factor) noexcept {
+        const V shifted = fma(x, factor, V::broadcast(sums_zero));
+        I out;
+        for (std::size_t i = 0; i < I::parts; ++i) std::memcpy(&out.part(i), &shifted.part(i), sizeof out.part(i));
+        return out;
+    }
+
+    template <class Columns>
+    SKALD_INLINE void encode_row(V by, std::int32_t* out, const Columns& columns) const noexcept {
+        for (std::size_t d = 0; d < width_; d += unit)
+            low_words(to_words(columns(d), by), d + lanes < width_ ? to_words(columns(d + lanes), by) : I::broadcast(0)).store(out + d / 2);
+    }
+
+    SKALD_INLINE void start_piece(V (&most)[unit]) noexcept {
+        for (V& m : most) m = V::zero();
+    }
+
+    /// Rows [r, r + n) of the piece as floats, and the greatest magnitudes of their columns i, i + 16, ….
+    template <class Codec, class Row>
+    void read_rows(std::size_t r, std::size_t n, const Row& row, V (&most)[unit]) noexcept {
+        switch (width_) {
+            case 4 * lanes: return read_rows<Codec, 4>(r, n, row, most);
+            case 8 * lanes: return read_rows<Codec, 8>(r, n, row, most);
+            default: return read_rows<Codec, 0>(r, n, row, most);
+        }
+    }
+    /// The same for heads of N vectors; 0: of any width.
+    template <class Codec, std::size_t N, class Row>
+    SKALD_INLINE void read_rows(std::size_t r, std::size_t n, const Row& row, V (&most)[unit]) noexcept {
+        const std::size_t width = N == 0 ? width_ : N * lanes;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::byte* bytes = row(i);
+            float* out = piece_ + (r + i) * width;
+            V m = V::zero();
+#pragma GCC unroll 8
+            for (std::size_t d = 0; d < width; d += lanes) {
+                const V v = Codec::template decode<V>(bytes, d);
+                m = magnitude(m, v);
+                v.store(out + d);
+            }
+            most[r + i] = m;
+        }
+    }
+
+    /// The rows' factors to words, and back; zero for rows of zeros and for those that nothing was read into. // scale: (32)
+    SKALD_INLINE void measure(const V (&most)[unit], float* scale) noexcept {
+        for (std::size_t h = 0; h < unit; h += lanes) {
+            V rows[lanes];
+            for (std::size_t r = 0; r < lanes; ++r) rows[r] = most[h + r];
+            const V range = max(V::broadcast(least), greatest_of_rows(rows));
+            (V::broadcast(greatest) / range).store(piece_factor_ + h);
+            (range * V::broadcast(1.0f / greatest)).store(scale + h);
+        }
+        for (std::size_t r = 0; r < unit; ++r)
+            if (!(scale[r] > least / greatest)) scale[r] = piece_factor_[r] = 0.0f;
+    }
+
+    void lay_out_keys(std::size_t at) noexcept {
+        for (std::size_t h = 0; h < unit; h += lanes) {
+            for (std::size_t r = 0; r < lanes; ++r)
+                encode_row(V::broadcast(piece_factor_[h + r]), piece_words_ + r * pairs_,
+                           [&](std::size_t d) { return V::load(piece_ + (h + r) * width_ + d); });
+            for (std::size_t i = 0; i < pairs_; i += lanes)
+                transpose<Arch>(piece_words_ + i, pairs_, keys_ + i * tile_size + at + h, tile_size);
+        }
+    }
+
+    void lay_out_values(std::size_t at) noexcept {
+        for (std::size_t r = 0; r < lanes; ++r) {
+            const float *a = piece_ + r * width_, *b = a + lanes * width_;
+            const V by_a = V::broadcast(piece_factor_[r]), by_b = V::broadcast(piece_factor_[r + lanes]);
+            for (std::size_t d = 0; d < width_; d += lanes)
+                low_words(to_words(V::load(a + d), by_a), to_words(V::load(b + d), by_b)).store(values_ + (at / 2 + r) * width_ + d);
+        }
+    }
+
+    /// At most 16 queries.
+    template <class Variant, class Visible>
+    void fold_block(const Variant& variant, const Visible& visible, std::size_t query, std::size_t count,
+                    const fold_state& state) noexcept {
+        std::size_t first = tile_size, last = 0;
+        for (std::size_t q = 0; q < count; ++q) {
+            const auto [from, to] = visible(query + q);
+            if (from == to) continue;
+            first = std::min(first, from / unit * unit);
+            last = std::max(last, round_up(to, unit));
+        }
+        if (first >= last) return;
+        multiply_words<Arch>({queries_ + query * pairs_, pairs_, keys_ + first, tile_size, products_ + first, tile_size, pairs_}, count,
+                             last - first);
+        alignas(64) float rescale[block], worth[block];
+        weigh_block(variant, visible, query, count, first, last, state, rescale, worth);
+        multiply_words<Arch>(
+            {weight_words_ + first / 2, tile_size / 2, values_ + first / 2 * width_, width_, products_, width_, (last - first) / 2}, count,
+            width_);
+        for (std::size_t q = 0; q < count; ++q) {
+            float* acc = state.acc + (query + q) * width_;
+            const V old = V::broadcast(rescale[q]), by = V::broadcast(worth[q]);
+            for (std::size_t d = 0; d < width_; d += lanes)
+                fma(V::load(acc + d), old, to_float(I::load(products_ + q * width_ + d)) * by).store(acc + d);
+        }
+    }
+
+    /// From products to weights in words: step after step for all queries, so that none waits for another's sums across lanes.
+    template <class Variant, class Visible>
+    void weigh_block(const Variant& variant, const Visible& visible, std::size_t query, std::size_t count, std::size_t first,
+                     std::size_t last, const fold_state& state, float* rescale, float* worth) noexcept {
+        constexpr float infinity = std::numeric_limits<float>::infinity();
+        const V nothing = V::broadcast(-infinity);
+        alignas(64) float shift[block], factor[block];
+        V most[block];
+        for (std::size_t q = 0; q < count; ++q) {
+            const auto [from, to] = visible(query + q);
+            const V scale = V::broadcast(query_scale_[query + q]);
+            V m = nothing;
+            for (std::size_t j = first; j < last; j += lanes) {
+                const V sum = to_float(I::load(products_ + q * tile_size + j));
+                const V score = choose_range<Arch>(from, to, j, variant.score(sum * V::load(key_scale_ + j) * scale), nothing);
+                m = max(m, score);
+                score.store(weights_ + q * tile_size + j);
+            }
+            most[q] = m;
+        }
+        for (std::size_t q = count; q < block; ++q) most[q] = nothing;
+        const V before = V::load(state.most + query), now = max(before, greatest_of_rows(most));
+        now.store(state.most + query);
+        max(now, V::broadcast(-std::numeric_limits<float>::max())).store(shift);  // where nothing was seen, weights are zero, not NaN
+        const V keep = exp(before - V::load(shift));
+        keep.store(rescale);
+
+        V sums[block];
+        for (std::size_t q = 0; q < count; ++q) {
+            const auto [from, to] = visible(query + q);
+            float* weight = weights_ + q * tile_size;
+            const V by = V::broadcast(shift[q]);
+            V sum = V::zero(), m = V::zero();
+            for (std::size_t j = first; j < last; j += lanes) {
+                const V w = exp(V::load(weight + j) - by);
+                const V scaled = choose_range<Arch>(from, to, j, w * V::load(value_scale_ + j), V::zero());
+                sum = sum + w;
+                m = max(m, scaled);
+                scaled.store(weight + j);
+            }
+            sums[q] = sum;
+            most[q] = m;
+        }
+        for (std::size_t q = count; q < block; ++q) sums[q] = most[q] = V::zero();
+        fma(V::load(state.sum + query), keep, sum_rows(sums)).store(state.sum + query);
+        const V range = max(V::broadcast(least), greatest_of_rows(most));
+        (V::broadcast(greatest) / range).store(factor);
+        (range * V::broadcast(1.0f / greatest)).store(worth);
+        for (std::size_t q = 0; q < count; ++q) {
+            const V by = V::broadcast(factor[q]);
+            const float* weight = weights_ + q * tile_size;
+            for (std::size_t j = first; j < last; j += unit)
+                low_words(to_words(V::load(weight + j), by), to_words(V::load(weight + j + lanes), by))
+                    .store(weight_words_ + q * (tile_size / 2) + j / 2);
+        }
+    }
+
+    std::size_t width_, pairs_;
+    float *piece_, *piece_factor_;     // (32, width), (32): rows on their way to words
+    std::int32_t* piece_words_;        // (16, pairs)
+    std::int32_t* keys_;               // (pairs, tile_size)
+    std::int32_t* values_;             // (tile_size / 2, width), pairs of positions
+    float *key_scale_, *value_scale_;  // (tile_size)
+    std::int32_t* queries_;            // (queries, pairs)
+    float* query_scale_;               // (queries)
+    std::int32_t* products_;           // (block, tile_size) or (block, width)
+    float* weights_;                   // (block, tile_size)
+    std::int32_t* weight_words_;       // (block, tile_size / 2)
+};
+
+}  // namespace skald::inline SKALD_ISA::kernels
