@@ -67,6 +67,12 @@ SKALD_INLINE void multiply_bfloat16_tiles() noexcept {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
 }
 
+/// Sums += Left · Right, of signed bytes: rows of 64 columns by fours of columns of 16 lanes; exact.
+template <int Sums, int Left, int Right>
+SKALD_INLINE void multiply_byte_tiles() noexcept {
+    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+}
+
 #else
 
 inline bool may_use_amx() noexcept { return false; }

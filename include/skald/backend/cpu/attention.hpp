@@ -58,6 +58,7 @@ private:
 ///
 /// | member                                 | meaning                                                                    |
 /// |----------------------------------------|----------------------------------------------------------------------------|
+/// | start(n)                               | a task of n queries begins                                                 |
 /// | load_query(i, x, head_dim, scale)      | query i is x · scale                                                       |
 /// | read(from, to, source)                 | the tile is positions [from, to) of the source                             |
 /// | fold(variant, visible, queries, state) | the tile goes into each query's state, as far as that sees it              |
@@ -65,44 +66,72 @@ template <class Arch, template <class> class Fold, class Variant, class... Runs>
 class attention_task {
     using V = simd<Arch>;
     static constexpr auto step = static_cast<position>(attention::tile_size);
+    static constexpr auto segment_size = static_cast<position>(attention::restart_size);
 
 public:
     attention_task(const attention_shape& shape, const Variant& variant, const std::tuple<Runs...>& runs, float* scratch) noexcept
-        : shape_(shape), variant_(variant), runs_(runs), group_(shape.heads / shape.kv_heads) {
-        const std::size_t queries = attention_scratch::queries_of(shape), width = attention_scratch::width_of(shape);
-        now_ = fold_state::at(scratch, queries, width);
-        scratch += fold_state::floats_of(queries, width);
-        total_ = fold_state::at(scratch, queries, width);
-        fold_ = Fold<Arch>(scratch + fold_state::floats_of(queries, width), queries, width);
-    }
+        : attention_task(shape, variant, runs, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
 
+    /// All positions that the rows see, and their result.
     void run(matrix_view<const float> q, const attention_rows& rows, matrix_view<float> out) noexcept {
         load_queries(q, rows);
-        const position last = rows.first + static_cast<position>(rows.rows);
-        position begin = variant_.begin(rows.first);
-        for (std::size_t i = 1; i < rows.rows; ++i) begin = std::min(begin, variant_.begin(rows.first + static_cast<position>(i)));
         total_.restart(queries(rows));
-        now_.restart(queries(rows));
-        bool merged = false;
-        for (position t = begin / step * step; t < last; t += step) {
-            if (t % static_cast<position>(attention::restart_size) == 0 && t > begin) {
-                merge<Arch>(total_, now_, queries(rows));
-                now_.restart(queries(rows));
-                merged = true;
-            }
-            fold_.read(static_cast<std::size_t>(std::max(t, begin) - t), static_cast<std::size_t>(std::min(t + step, last) - t),
-                       tile_source<Runs...>{runs_, rows.segment, rows.kv_head, t});
-            fold_.fold(variant_, visible_part<Variant>{variant_, group_, rows.first, t}, queries(rows), now_);
+        for (position s = first_segment(rows); s < end_segment(rows); ++s) {
+            fold_segment(rows, s, now_);
+            merge<Arch>(total_, now_, queries(rows));
         }
-        if (merged) merge<Arch>(total_, now_, queries(rows));
-        store(merged ? total_ : now_, rows, out);
+        store(total_, rows, out);
     }
 
+    /// The positions of one segment; a state for queries(rows).
+    void run_segment(matrix_view<const float> q, const attention_rows& rows, position s, const fold_state& out) noexcept {
+        load_queries(q, rows);
+        fold_segment(rows, s, out);
+    }
+
+    /// Merges what run_segment() made of each segment, from left to right, and writes the result after the last.
+    void merge_segment(const attention_rows& rows, position s, const fold_state& state, matrix_view<float> out) noexcept {
+        if (s == first_segment(rows)) total_.restart(queries(rows));
+        merge<Arch>(total_, state, queries(rows));
+        if (s + 1 == end_segment(rows)) store(total_, rows, out);
+    }
+
+    /// Stretches of restart_size positions that the rows see something of.
+    position first_segment(const attention_rows& rows) const noexcept { return begin(rows) / segment_size; }
+    position end_segment(const attention_rows& rows) const noexcept { return (end(rows) - 1) / segment_size + 1; }
+
 private:
+    attention_task(const attention_shape& shape, const Variant& variant, const std::tuple<Runs...>& runs, float* scratch,
+                   std::size_t queries, std::size_t width) noexcept
+        : shape_(shape),
+          variant_(variant),
+          runs_(runs),
+          group_(shape.heads / shape.kv_heads),
+          now_(fold_state::at(scratch, queries, width)),
+          total_(fold_state::at(scratch + fold_state::floats_of(queries, width), queries, width)),
+          fold_(scratch + 2 * fold_state::floats_of(queries, width), queries, width) {}
+
     std::size_t queries(const attention_rows& rows) const noexcept { return rows.rows * group_; }
+    position end(const attention_rows& rows) const noexcept { return rows.first + static_cast<position>(rows.rows); }
+    position begin(const attention_rows& rows) const noexcept {
+        position first = variant_.begin(rows.first);
+        for (position p = rows.first + 1; p < end(rows); ++p) first = std::min(first, variant_.begin(p));
+        return first;
+    }
+
+    void fold_segment(const attention_rows& rows, position s, const fold_state& state) noexcept {
+        state.restart(queries(rows));
+        const position from = std::max(begin(rows), s * segment_size), to = std::min(end(rows), (s + 1) * segment_size);
+        for (position t = from / step * step; t < to; t += step) {
+            fold_.read(static_cast<std::size_t>(std::max(t, from) - t), static_cast<std::size_t>(std::min(t + step, to) - t),
+                       tile_source<Runs...>{runs_, rows.segment, rows.kv_head, t});
+            fold_.fold(variant_, visible_part<Variant>{variant_, group_, rows.first, t}, queries(rows), state);
+        }
+    }
 
     void load_queries(matrix_view<const float> q, const attention_rows& rows) noexcept {
         const V scale = V::broadcast(variant_.scale);
+        fold_.start(queries(rows));
         for (std::size_t i = 0; i < queries(rows); ++i) {
             const float* heads = q.data() + (rows.row + i / group_) * q.strides()[0];
             fold_.load_query(i, heads + (rows.kv_head * group_ + i % group_) * shape_.head_dim, shape_.head_dim, scale);
@@ -126,34 +155,95 @@ private:
     Fold<Arch> fold_;
 };
 
+/// The tasks of a step: blocks of at most `block` rows of one sequence, for one kv head each.
+class attention_tasks {
+public:
+    attention_tasks(const attention_shape& shape, std::span<const row_range> ranges, std::size_t threads) noexcept
+        : kv_heads_(shape.kv_heads), ranges_(ranges), block_(attention_scratch::rows_of(shape)), wanted_(4 * threads) {
+        count();
+        while (block_ > attention_scratch::least_rows && count_ < wanted_) {
+            block_ = std::max(attention_scratch::least_rows, ceil_div(block_, 2));
+            count();
+        }
+    }
+
+    std::size_t size() const noexcept { return count_; }
+    /// Whether threads may be idle that could share what a task reads.
+    bool few() const noexcept { return count_ < wanted_ && block_ <= attention_scratch::least_rows; }
+
+    /// Those whose rows stand last, and see most, first.
+    attention_rows operator[](std::size_t i) const noexcept {
+        std::size_t left = count_ - 1 - i, s = 0;
+        for (std::size_t here; left >= (here = ceil_div(ranges_[s].rows, block_) * kv_heads_); ++s) left -= here;
+        const std::size_t first = left / kv_heads_ * block_;
+        return {.segment = s,
+                .kv_head = left % kv_heads_,
+                .row = ranges_[s].first_row + first,
+                .rows = std::min(block_, ranges_[s].rows - first),
+                .first = ranges_[s].first_position + static_cast<position>(first)};
+    }
+
+private:
+    void count() noexcept {
+        count_ = 0;
+        for (const row_range& range : ranges_) count_ += ceil_div(range.rows, block_) * kv_heads_;
+    }
+
+    std::size_t kv_heads_;
+    std::span<const row_range> ranges_;
+    std::size_t block_, wanted_, count_ = 0;
+};
+
+/// Threads share tasks.
+template <class Task, class MakeTask>
+void attend_tasks(matrix_view<const float> q, const attention_tasks& tasks, matrix_view<float> out, const MakeTask& make,
+                  const workers& w) {
+    std::atomic<std::size_t> next{0};
+    w.run(std::min(tasks.size(), w.count()), [&](std::size_t thread) {
+        Task task = make(thread);
+        for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();) task.run(q, tasks[i], out);
+    });
+}
+
+/// Threads share the segments of few tasks, as many at a time as there are states for; these merge in order.
+template <class Task, class MakeTask>
+void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, matrix_view<float> out, const MakeTask& make,
+                     attention_scratch& scratch, const workers& w) {
+    struct piece {
+        std::size_t task;
+        position segment;
+    };
+    Task merger = make(0);
+    const auto step = [&](piece& p) {
+        if (++p.segment < merger.end_segment(tasks[p.task])) return;
+        if (++p.task < tasks.size()) p.segment = merger.first_segment(tasks[p.task]);
+    };
+    for (piece first{0, merger.first_segment(tasks[0])}; first.task < tasks.size();) {
+        std::size_t pieces = 0;
+        for (piece p = first; p.task < tasks.size() && pieces < scratch.states(); step(p)) ++pieces;
+        std::atomic<std::size_t> next{0};
+        w.run(std::min(pieces, w.count()), [&](std::size_t thread) {
+            Task task = make(thread);
+            piece p = first;
+            for (std::size_t at = 0, i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
+                for (; at < i; ++at) step(p);
+                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i));
+            }
+        });
+        for (std::size_t i = 0; i < pieces; ++i, step(first)) merger.merge_segment(tasks[first.task], first.segment, scratch.state(i), out);
+    }
+}
+
 template <class Arch, template <class> class Fold, attention::variant Variant, kv_run... Runs>
 void attend_by(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
                const std::tuple<Runs...>& runs, matrix_view<float> out, attention_scratch& scratch, const workers& w) {
-    std::size_t block = attention_scratch::rows_of(shape);
-    const auto tasks_of = [&] {
-        std::size_t tasks = 0;
-        for (const row_range& range : ranges) tasks += ceil_div(range.rows, block) * shape.kv_heads;
-        return tasks;
-    };
-    while (block > 8 && tasks_of() < 4 * w.count()) block = ceil_div(block, 2);
-    const std::size_t tasks = tasks_of();
-    std::atomic<std::size_t> next{0};
-    w.run(std::min(tasks, w.count()), [&](std::size_t thread) {
-        attention_task<Arch, Fold, Variant, Runs...> task(shape, variant, runs, scratch.of(thread));
-        for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-            std::size_t left = tasks - 1 - i, s = 0;  // from the end, where rows see most
-            for (std::size_t here; left >= (here = ceil_div(ranges[s].rows, block) * shape.kv_heads); ++s) left -= here;
-            const row_range& range = ranges[s];
-            const std::size_t first = left / shape.kv_heads * block;
-            task.run(q,
-                     {.segment = s,
-                      .kv_head = left % shape.kv_heads,
-                      .row = range.first_row + first,
-                      .rows = std::min(block, range.rows - first),
-                      .first = range.first_position + static_cast<position>(first)},
-                     out);
-        }
-    });
+    using task = attention_task<Arch, Fold, Variant, Runs...>;
+    const attention_tasks tasks(shape, ranges, w.count());
+    const auto make = [&](std::size_t thread) { return task(shape, variant, runs, scratch.of(thread)); };
+    if (tasks.few() && w.count() > 1)
+        attend_segments<task>(q, tasks, out, make, scratch, w);
+    else
+        attend_tasks<task>(q, tasks, out, make, w);
 }
 
 template <class Arch, attention::variant Variant, kv_run... Runs>

@@ -24,9 +24,10 @@ class float_fold {
 public:
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept { return width * (2 * tile_size + queries); }
 
-    float_fold() noexcept = default;
     float_fold(float* memory, std::size_t, std::size_t width) noexcept
         : width_(width), keys_(memory), values_(keys_ + tile_size * width), queries_(values_ + tile_size * width) {}
+
+    void start(std::size_t) noexcept {}
 
     void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
         float* y = queries_ + query * width_;

@@ -26,20 +26,41 @@ public:
                std::max(float_fold<default_arch>::floats_of(queries, width), word_fold<default_arch>::floats_of(queries, width));
     }
 
+    /// Rows of a task at least, and at most of one whose segments are shared among threads.
+    static constexpr std::size_t least_rows = 8;
+
     attention_scratch() noexcept = default;
     attention_scratch(const attention_shape& s, std::size_t threads, std::pmr::memory_resource* memory)
-        : each_(round_up(floats_of(s), lanes)), floats_(each_ * threads, memory) {
+        : each_(each(s)),
+          queries_(shared_queries(s)),
+          width_(width_of(s)),
+          states_(states_for(threads)),
+          floats_(each_ * threads + states_ * fold_state::floats_of(queries_, width_), memory),
+          shared_(floats_.data() + each_ * threads) {
         floats_.zero();
     }
     static std::size_t bytes(const attention_shape& s, std::size_t threads) noexcept {
-        return buffer<float>::bytes_for(round_up(floats_of(s), lanes) * threads);
+        return buffer<float>::bytes_for(each(s) * threads + states_for(threads) * fold_state::floats_of(shared_queries(s), width_of(s)));
     }
 
     float* of(std::size_t thread) const noexcept { return floats_.data() + each_ * thread; }
 
+    /// States that threads fill for one another, each of a task of least_rows rows.
+    std::size_t states() const noexcept { return states_; }
+    fold_state state(std::size_t i) const noexcept {
+        return fold_state::at(shared_ + i * fold_state::floats_of(queries_, width_), queries_, width_);
+    }
+
 private:
-    std::size_t each_ = 0;
+    static std::size_t each(const attention_shape& s) noexcept { return round_up(floats_of(s), lanes); }
+    static std::size_t shared_queries(const attention_shape& s) noexcept {
+        return std::min(least_rows, rows_of(s)) * (s.heads / s.kv_heads);
+    }
+    static std::size_t states_for(std::size_t threads) noexcept { return threads > 1 ? 8 * threads : 0; }
+
+    std::size_t each_ = 0, queries_ = 0, width_ = 0, states_ = 0;
     buffer<float> floats_;
+    float* shared_ = nullptr;
 };
 
 }  // namespace skald::inline SKALD_ISA::kernels

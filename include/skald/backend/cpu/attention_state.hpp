@@ -32,6 +32,13 @@ struct fold_state {
     }
 };
 
+/// e^x - 2e-35 for x ≤ 0, at least zero, which it is from -80 on: subnormal results would cost hundreds of cycles each.
+template <class Arch>
+SKALD_INLINE simd<Arch> decay(simd<Arch> x) noexcept {
+    using V = simd<Arch>;
+    return max(V::zero(), exp(max(V::broadcast(-80.0f), x)) - V::broadcast(2e-35f));
+}
+
 /// total = total merged with next. A state that saw nothing leaves the other as it is.
 template <class Arch>
 void merge(const fold_state& total, const fold_state& next, std::size_t queries) noexcept {
@@ -39,7 +46,7 @@ void merge(const fold_state& total, const fold_state& next, std::size_t queries)
     for (std::size_t i = 0; i < queries; ++i) {
         if (next.most[i] == -std::numeric_limits<float>::infinity()) continue;
         const float most = std::max(total.most[i], next.most[i]);
-        const V a = exp(V::broadcast(total.most[i] - most)), b = exp(V::broadcast(next.most[i] - most));
+        const V a = decay(V::broadcast(total.most[i] - most)), b = decay(V::broadcast(next.most[i] - most));
         float* x = total.acc + i * total.width;
         const float* y = next.acc + i * next.width;
         for (std::size_t d = 0; d < total.width; d += lanes) fma(V::load(x + d), a, V::load(y + d) * b).store(x + d);
@@ -94,10 +101,10 @@ SKALD_INLINE simd<Arch> weigh(float* weight, std::size_t from, std::size_t to, s
     }
     const float now = std::max(most, reduce_max(greatest));
     const V shift = V::broadcast(now == -infinity ? 0.0f : now);  // weights are zero then, not NaN
-    const V rescale = exp(V::broadcast(most) - shift);
+    const V rescale = decay(V::broadcast(most) - shift);
     V total = V::zero();
     for (std::size_t j = first; j < last; j += lanes) {
-        const V w = exp(V::load(weight + j) - shift);
+        const V w = decay(V::load(weight + j) - shift);
         total = total + w;
         w.store(weight + j);
     }

@@ -11,10 +11,12 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include <skald/backend/cpu/activations.hpp>
 #include <skald/backend/cpu/attention_state.hpp>
+#include <skald/backend/cpu/attention_tiles.hpp>
 #include <skald/backend/cpu/words.hpp>
 #include <skald/backend/ops.hpp>
 
@@ -37,10 +39,10 @@ public:
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
         const std::size_t pairs = pairs_of(width);
         return unit * (width + 1) + lanes * pairs + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
-               block * (std::max(tile_size, width) + tile_size + tile_size / 2);
+               block * (std::max(tile_size, width) + tile_size + tile_size / 2) +
+               (has_amx ? byte_planes::floats * (steps_of(width) * (ceil_div(queries, block) + tile_size / lanes) + width / lanes + 1) : 0);
     }
 
-    word_fold() noexcept = default;
     word_fold(float* memory, std::size_t queries, std::size_t width) noexcept : width_(width), pairs_(pairs_of(width)) {
         const auto take = [&](std::size_t n) { return std::exchange(memory, memory + n); };
         const auto take_words = [&](std::size_t n) { return reinterpret_cast<std::int32_t*>(take(n)); };
@@ -56,6 +58,20 @@ public:
         products_ = take_words(block * std::max(tile_size, width));
         weights_ = take(block * tile_size);
         weight_words_ = take_words(block * tile_size / 2);
+        if constexpr (has_amx) {
+            const auto take_planes = [&](std::size_t n) { return reinterpret_cast<byte_planes*>(take(n * byte_planes::floats)); };
+            query_planes_ = take_planes(ceil_div(queries, block) * steps_of(width));
+            key_planes_ = take_planes(steps_of(width) * (tile_size / lanes));
+            value_planes_ = take_planes(width / lanes);
+            weight_planes_ = take_planes(1);
+        }
+    }
+
+    /// Queries of the next task. With so many tiles of AMX are full; results are the same without.
+    void start(std::size_t queries) noexcept {
+        by_tiles_ = has_amx && queries >= block && may_use_amx();
+        if constexpr (has_amx)
+            if (by_tiles_ && !tiles_) tiles_.emplace(block);
     }
 
     void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
@@ -69,6 +85,7 @@ public:
         const float range = std::max(reduce_max(most), least);
         query_scale_[query] = range / greatest;
         encode_row(V::broadcast(greatest / range), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
+        if (by_tiles_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
     /// Positions [from, to) of the tile, in pieces of 32.
@@ -89,6 +106,7 @@ public:
             measure(most, value_scale_ + at);
             lay_out_values(at);
         }
+        if (by_tiles_) split_tile();
     }
 
     template <class Variant, class Visible>
@@ -192,19 +210,43 @@ private:
             last = std::max(last, round_up(to, unit));
         }
         if (first >= last) return;
-        multiply_words<Arch>({queries_ + query * pairs_, pairs_, keys_ + first, tile_size, products_ + first, tile_size, pairs_}, count,
-                             last - first);
+        multiply_keys(query, count, first, last);
         alignas(64) float rescale[block], worth[block];
         weigh_block(variant, visible, query, count, first, last, state, rescale, worth);
-        multiply_words<Arch>(
-            {weight_words_ + first / 2, tile_size / 2, values_ + first / 2 * width_, width_, products_, width_, (last - first) / 2}, count,
-            width_);
+        multiply_values(count, first, last);
         for (std::size_t q = 0; q < count; ++q) {
             float* acc = state.acc + (query + q) * width_;
             const V old = V::broadcast(rescale[q]), by = V::broadcast(worth[q]);
             for (std::size_t d = 0; d < width_; d += lanes)
                 fma(V::load(acc + d), old, to_float(I::load(products_ + q * width_ + d)) * by).store(acc + d);
         }
+    }
+
+    /// products = queries · keys. // (count, tile_size)
+    void multiply_keys(std::size_t query, std::size_t count, std::size_t first, std::size_t last) noexcept {
+        if (by_tiles_)
+            for (std::size_t j = first; j < last; j += lanes)
+                multiply_tiles(query_planes_ + query / block * steps_of(width_), key_planes_ + j / lanes, tile_size / lanes,
+                               steps_of(width_), count, products_ + j, tile_size);
+        else
+            multiply_words<Arch>({queries_ + query * pairs_, pairs_, keys_ + first, tile_size, products_ + first, tile_size, pairs_}, count,
+                                 last - first);
+    }
+
+    /// products = weights · values. // (count, width)
+    void multiply_values(std::size_t count, std::size_t first, std::size_t last) noexcept {
+        constexpr std::size_t pairs = tile_size / 2;
+        if (!by_tiles_)
+            return multiply_words<Arch>(
+                {weight_words_ + first / 2, pairs, values_ + first / 2 * width_, width_, products_, width_, (last - first) / 2}, count,
+                width_);
+        for (std::size_t q = 0; q < count; ++q) {
+            std::fill_n(weight_words_ + q * pairs, first / 2, 0);
+            std::fill(weight_words_ + q * pairs + last / 2, weight_words_ + (q + 1) * pairs, 0);
+            split_row(weight_words_ + q * pairs, pairs, weight_planes_, q);
+        }
+        for (std::size_t d = 0; d < width_; d += lanes)
+            multiply_tiles(weight_planes_, value_planes_ + d / lanes, 1, 1, count, products_ + d, width_);
     }
 
     /// From products to weights in words: step after step for all queries, so that none waits for another's sums across lanes.
@@ -231,7 +273,7 @@ private:
         const V before = V::load(state.most + query), now = max(before, greatest_of_rows(most));
         now.store(state.most + query);
         max(now, V::broadcast(-std::numeric_limits<float>::max())).store(shift);  // where nothing was seen, weights are zero, not NaN
-        const V keep = exp(before - V::load(shift));
+        const V keep = decay(before - V::load(shift));
         keep.store(rescale);
 
         V sums[block];
@@ -241,7 +283,7 @@ private:
             const V by = V::broadcast(shift[q]);
             V sum = V::zero(), m = V::zero();
             for (std::size_t j = first; j < last; j += lanes) {
-                const V w = exp(V::load(weight + j) - by);
+                const V w = decay(V::load(weight + j) - by);
                 const V scaled = choose_range<Arch>(from, to, j, w * V::load(value_scale_ + j), V::zero());
                 sum = sum + w;
                 m = max(m, scaled);
@@ -264,17 +306,61 @@ private:
         }
     }
 
+    /// Planes of 32 pairs a row.
+    static std::size_t steps_of(std::size_t width) noexcept { return ceil_div(width, 2 * unit); }
+
+#if defined(SKALD_ISA_HAS_AMX)
+    using tiles = amx_tiles;
+
+    static void multiply_tiles(const byte_planes* left, const byte_planes* right, std::size_t right_stride, std::size_t steps,
+                               std::size_t rows, std::int32_t* out, std::size_t out_stride) noexcept {
+        multiply_planes(left, right, right_stride, steps, rows, out, out_stride);
+    }
+    /// Row r of an operand on the left. // row: (pairs)
+    static void split_row(const std::int32_t* row, std::size_t pairs, byte_planes* out, std::size_t r) noexcept {
+        for (std::size_t i = 0; i < pairs; i += unit, ++out) split_words(row + i, i + lanes < pairs ? row + i + lanes : nullptr, *out, r);
+    }
+    /// The operands on the right, from keys and values.
+    void split_tile() const noexcept {
+        for (std::size_t i = 0; i < pairs_; i += unit)
+            for (std::size_t r = 0; r < lanes; ++r) {
+                const std::int32_t *a = keys_ + (i + r) * tile_size, *b = i + lanes < pairs_ ? a + lanes * tile_size : nullptr;
+                byte_planes* out = key_planes_ + i / unit * (tile_size / lanes);
+                for (std::size_t j = 0; j < tile_size; j += lanes) split_words(a + j, b == nullptr ? b : b + j, out[j / lanes], r);
+            }
+        for (std::size_t r = 0; r < lanes; ++r)
+            for (std::size_t d = 0; d < width_; d += lanes) {
+                const std::int32_t* a = values_ + r * width_ + d;
+                split_words(a, a + lanes * width_, value_planes_[d / lanes], r);
+            }
+    }
+#else
+    struct tiles {
+        explicit tiles(std::size_t) noexcept {}
+    };
+    static void multiply_tiles(const byte_planes*, const byte_planes*, std::size_t, std::size_t, std::size_t, std::int32_t*,
+                               std::size_t) noexcept {}
+    static void split_row(const std::int32_t*, std::size_t, byte_planes*, std::size_t) noexcept {}
+    static void split_tile() noexcept {}
+#endif
+
+    bool by_tiles_ = false;
+    std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
-    float *piece_, *piece_factor_;     // (32, width), (32): rows on their way to words
-    std::int32_t* piece_words_;        // (16, pairs)
-    std::int32_t* keys_;               // (pairs, tile_size)
-    std::int32_t* values_;             // (tile_size / 2, width), pairs of positions
-    float *key_scale_, *value_scale_;  // (tile_size)
-    std::int32_t* queries_;            // (queries, pairs)
-    float* query_scale_;               // (queries)
-    std::int32_t* products_;           // (block, tile_size) or (block, width)
-    float* weights_;                   // (block, tile_size)
-    std::int32_t* weight_words_;       // (block, tile_size / 2)
+    float *piece_, *piece_factor_;          // (32, width), (32): rows on their way to words
+    std::int32_t* piece_words_;             // (16, pairs)
+    std::int32_t* keys_;                    // (pairs, tile_size)
+    std::int32_t* values_;                  // (tile_size / 2, width), pairs of positions
+    float *key_scale_, *value_scale_;       // (tile_size)
+    std::int32_t* queries_;                 // (queries, pairs)
+    float* query_scale_;                    // (queries)
+    std::int32_t* products_;                // (block, tile_size) or (block, width)
+    float* weights_;                        // (block, tile_size)
+    std::int32_t* weight_words_;            // (block, tile_size / 2)
+    byte_planes* query_planes_ = nullptr;   // (queries / block, steps)
+    byte_planes* key_planes_ = nullptr;     // (steps, tile_size / 16)
+    byte_planes* value_planes_ = nullptr;   // (width / 16)
+    byte_planes* weight_planes_ = nullptr;  // (1)
 };
 
 }  // namespace skald::inline SKALD_ISA::kernels

@@ -20,6 +20,31 @@ namespace skald::inline SKALD_ISA::kernels {
 template <std::size_t Bytes>
 struct words;
 
+#if defined(__aarch64__)
+template <>
+struct words<16> {
+    SKALD_INLINE static int32x4_t dot(int32x4_t acc, int32x4_t a, int32x4_t b) noexcept {
+        const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+        return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+    }
+    SKALD_INLINE static int32x4_t low_words(int32x4_t a, int32x4_t b) noexcept { return vsliq_n_s32(a, b, 16); }
+    SKALD_INLINE static int32x4_t high_words(int32x4_t a, int32x4_t b) noexcept { return vsriq_n_s32(b, a, 16); }
+    SKALD_INLINE static float32x4_t magnitude(float32x4_t a, float32x4_t b) noexcept {
+        return registers<16>::max(vabsq_f32(a), vabsq_f32(b));
+    }
+    SKALD_INLINE static float32x4_t greatest(const float32x4_t* v) noexcept {
+        const float32x4_t a = registers<16>::max(vzip1q_f32(v[0], v[1]), vzip2q_f32(v[0], v[1]));
+        const float32x4_t b = registers<16>::max(vzip1q_f32(v[2], v[3]), vzip2q_f32(v[2], v[3]));
+        return registers<16>::max(vcombine_f32(vget_low_f32(a), vget_low_f32(b)), vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+    }
+    SKALD_INLINE static void transpose(int32x4_t* v) noexcept {
+        const int64x2_t a = vreinterpretq_s64_s32(vzip1q_s32(v[0], v[1])), b = vreinterpretq_s64_s32(vzip2q_s32(v[0], v[1]));
+        const int64x2_t c = vreinterpretq_s64_s32(vzip1q_s32(v[2], v[3])), d = vreinterpretq_s64_s32(vzip2q_s32(v[2], v[3]));
+        v[0] = vreinterpretq_s32_s64(vzip1q_s64(a, c)), v[1] = vreinterpretq_s32_s64(vzip2q_s64(a, c));
+        v[2] = vreinterpretq_s32_s64(vzip1q_s64(b, d)), v[3] = vreinterpretq_s32_s64(vzip2q_s64(b, d));
+    }
+};
+#else
 template <>
 struct words<16> {
     SKALD_INLINE static __m128i dot(__m128i acc, __m128i a, __m128i b) noexcept {
@@ -50,6 +75,7 @@ struct words<16> {
         v[2] = _mm_unpacklo_epi64(b, d), v[3] = _mm_unpackhi_epi64(b, d);
     }
 };
+#endif
 
 #if defined(__AVX2__)
 template <>
