@@ -37,8 +37,12 @@ def roof_share(row, raw):
         return None
     if row["test"].startswith("pp"):
         return 2 * facts["matrix_parameters"] * row["tok_s"] / (probe["int8_gops"] * 1e9)
-    if " " in row["test"]:
-        return None  # what caches and shared reads make of it differs
+    if " x" in row["test"]:
+        return None  # bound by neither alone
+    if row.get("read_gb_s"):
+        return row["read_gb_s"] / probe["read_gb_s"]
+    if " @" in row["test"]:
+        return None  # what a cache has to read is not known
     return (row.get("weight_bytes") or facts["weight_bytes"]) * row["tok_s"] / (probe["read_gb_s"] * 1e9)
 
 

@@ -86,17 +86,16 @@ def measure(engine, job):
     engine.load(job["path"], job)
     load = time.perf_counter() - begin
     prompt, decode = job["prompt"], job["decode"]
-    tests = []  # name, tokens, warm-up, run
+    tests = []  # name, tokens, run; sequences together from an empty context only
     if prompt:
         tests.append((f"pp{prompt}", prompt, lambda: engine.prompt(engine.random_tokens(prompt))))
-    if decode:
+    if decode and 1 in job["sequences"]:
         for depth in job["depths"]:
-            for sequences in job["sequences"]:
-                name = f"tg{decode}" + (f" x{sequences}" if sequences > 1 else "") + (f" @{depth}" if depth else "")
-                if sequences == 1:
-                    tests.append((name, decode, lambda d=depth: engine.decode(decode, d)))
-                elif depth == 0:
-                    tests.append((name, decode * sequences, lambda s=sequences: engine.decode_together(decode, s)))
+            tests.append((f"tg{decode}" + (f" @{depth}" if depth else ""), decode, lambda d=depth: engine.decode(decode, d)))
+    if decode:
+        for n in job["sequences"]:
+            if n > 1:
+                tests.append((f"tg{decode} x{n}", decode * n, lambda n=n: engine.decode_together(decode, n)))
     results = []
     if tests:
         (engine.prompt(engine.random_tokens(prompt)) if prompt else engine.decode(min(8, decode), 0))  # warms up

@@ -19,10 +19,14 @@ def main(job):
         return {"path": job["model"]}
     model, threads = job["path"], job["threads"]
     results = []
-    if job["prompt"] or job["decode"]:
-        lists = ["--depth", ",".join(map(str, job["depths"])), "--sequences", ",".join(map(str, job["sequences"]))]
-        rows, why = call(job, "bench", model, "-p", job["prompt"], "-n", job["decode"], "-t", threads, "-r", 1, *lists, "--json")
-        results += rows if rows else [{"test": "bench", "why": why}]
+    alone = job["decode"] if 1 in job["sequences"] else 0
+    calls = [(job["prompt"], alone, ",".join(map(str, job["depths"])), 1)]
+    calls += [(0, job["decode"], 0, s) for s in job["sequences"] if s > 1]
+    for prompt, decode, depths, sequences in calls:
+        if prompt or decode:
+            rows, why = call(job, "bench", model, "-p", prompt, "-n", decode, "-t", threads, "-r", 1, "--depth", depths, "--sequences",
+                             sequences, "--json")
+            results += rows if rows else [{"test": "bench", "why": why}]
     if job.get("text"):
         value, why = call(job, "perplexity", model, "-f", job["text"], "-t", threads, "--json")
         results.append({"test": "perplexity", **({"value": value["perplexity"]} if value else {"why": why})})
