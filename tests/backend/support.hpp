@@ -74,9 +74,8 @@ inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(
 struct file_matrix {
     file_matrix(dtype type, std::size_t rows, std::size_t cols, unsigned seed)
         : bytes(rows * row_bytes(type, cols) + 1), view{"test", type, rows, cols, bytes.data() + 1} {
-        const bool encodable = has_panels(type) || type == dtype::q8_0 || type == dtype::q4_0 || type == dtype::q4_1;
-        const std::vector<std::byte> blocks = encodable ? encode_blocks(type, random_floats(rows * cols, seed))
-                                                        : random_blocks(type, rows * cols / info(type).block_size, seed);
+        const std::vector<std::byte> blocks = can_encode(type) ? encode_blocks(type, random_floats(rows * cols, seed))
+                                                               : random_blocks(type, rows * cols / info(type).block_size, seed);
         std::memcpy(bytes.data() + 1, blocks.data(), blocks.size());
     }
     std::vector<std::byte> bytes;

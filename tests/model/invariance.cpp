@@ -35,8 +35,14 @@ struct variant {
 
 std::vector<variant> variants() {
     std::vector<variant> out;
-    for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1})
-        for (const compute c : {compute::exact, compute::native}) out.push_back({"llama", type, c});
+    const auto add = [&]<class... Formats>(format::list<Formats...>) {
+        for (const dtype type : {Formats::id...}) {
+            if (type == dtype::f8_e4m3 || type == dtype::f8_e5m2) continue;  // no GGUF file has them
+            if (can_encode(type)) out.push_back({"llama", type, compute::exact});
+            out.push_back({"llama", type, compute::native});
+        }
+    };
+    add(format::all_weights{});
     out.push_back({"gpt2", dtype::f32, compute::exact});
     out.push_back({"gpt2", dtype::q8_0, compute::native});
     out.push_back({"llama", dtype::f16, compute::exact, 5});
@@ -56,6 +62,7 @@ model<cpu<>> load(const variant& v, executor* pool) {
     m.type = v.type;
     m.tied = v.type == dtype::q4_0;
     m.vocabulary = 75;
+    if (info(v.type).block_size > 32) m.layers = 1, m.head_dim = 64, m.hidden = m.feed_forward = 256;  // whole blocks
     if (v.type == dtype::f32) m.heads = 6, m.kv_heads = 2, m.head_dim = 12, m.hidden = 72;
     return load_model<cpu<>>(open_model(m).file(), options);
 }

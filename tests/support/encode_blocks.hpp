@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -74,7 +75,13 @@ inline void encode_block(dtype type, const float* x, std::byte* out) {
 
 }  // namespace detail
 
-/// The bytes of `values` (whole rows of whole blocks) as f32, f16, bf16, q8_0, q4_0 or q4_1.
+/// Whether encode_blocks() knows the format.
+inline bool can_encode(dtype type) {
+    constexpr dtype known[] = {dtype::f32, dtype::f16, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1};
+    return std::find(std::begin(known), std::end(known), type) != std::end(known);
+}
+
+/// The bytes of `values` (whole rows of whole blocks) in a format that can_encode().
 inline std::vector<std::byte> encode_blocks(dtype type, std::span<const float> values) {
     const dtype_info& format = info(type);
     if (values.size() % format.block_size != 0) throw std::invalid_argument("the test writer needs whole blocks");

@@ -20,7 +20,7 @@ struct tiny_model {
     std::string architecture = "llama";  ///< or gpt2
     std::uint32_t layers = 2, hidden = 64, heads = 4, kv_heads = 2, head_dim = 16, feed_forward = 96, vocabulary = 101, context = 512;
     std::uint32_t experts = 0, experts_used = 2;  ///< 0: a plain feed-forward block
-    dtype type = dtype::f32;                      ///< of the matrices
+    dtype type = dtype::f32;                      ///< of the matrices; in formats without a test encoder they are random blocks
     bool tied = false;
     unsigned seed = 1;
 
@@ -40,7 +40,11 @@ struct tiny_model {
             for (const std::uint64_t n : shape) count *= n;
             std::vector<float> values(count);
             for (float& v : values) v = normal(random);
-            if (!replace || !replace(w, name)) w.tensor(name, t, shape, values);
+            if (replace && replace(w, name)) return;
+            if (can_encode(t))
+                w.tensor(name, t, shape, values);
+            else
+                w.tensor(name, t, shape, random_blocks(t, count / info(t).block_size, seed));
         };
         const auto matrix = [&](const std::string& name, std::uint64_t rows, std::uint64_t cols) {
             put(name, type, {cols, rows}, 1.0f / std::sqrt(static_cast<float>(cols)));
