@@ -31,8 +31,8 @@ class Comparison:
     def __init__(self, args):
         self.args = args
         self.environment = Environment(args.venv)
-        self.raw = {"date": str(datetime.date.today()), "rounds": args.rounds, "load": os.getloadavg()[0], "absent": {}, "models": {},
-                    "probes": [], "results": []}
+        self.raw = {"date": str(datetime.date.today()), "engines": args.engines, "rounds": args.rounds, "load": os.getloadavg()[0],
+                    "absent": {}, "models": {}, "probes": [], "results": []}
 
     def call(self, engine, job, limit):
         """The answer of an engine's process, or {"why"}."""
@@ -55,7 +55,8 @@ class Comparison:
 
     def facts(self, model):
         """What the GGUF file says of the matrices a decoded token reads: the head, and the embedding only where it is the head."""
-        tensors = json.loads(subprocess.run([self.args.skald, "inspect", model, "--json"], capture_output=True, check=True).stdout)["tensors"]
+        done = subprocess.run([self.args.skald, "inspect", model, "--json"], capture_output=True, check=True)
+        tensors = json.loads(done.stdout)["tensors"]
         matrices = [t for t in tensors if len(t["shape"]) >= 2]
         tied = not any(t["name"] == "output.weight" for t in tensors)
         read = [t for t in matrices if tied or t["name"] != "token_embd.weight"]

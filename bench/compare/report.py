@@ -58,7 +58,7 @@ def speed_table(raw):
     speeds = [r for r in raw["results"] if r["test"] != "perplexity"]
     for (model, test, threads), rows in group(speeds, "model", "test", "threads").items():
         engines = group(rows, "engine")
-        for (engine,), found in engines.items():
+        for engine, found in ((e, engines[(e,)]) for e in raw["engines"] if (e,) in engines):
             rates = [r["tok_s"] for r in found if "tok_s" in r]
             shares = [s for s in (roof_share(r, raw) for r in found) if s is not None]
             cells = [model, test, str(threads), engine, spread(rates) if rates else found[0].get("why", ""),
@@ -97,10 +97,10 @@ def picture(raw, path):
     panels = group([r for r in raw["results"] if "tok_s" in r], "test", "threads")
     if not panels:
         return
-    engines = list(dict.fromkeys(r["engine"] for r in raw["results"]))
+    engines = [e for e in raw["engines"] if any(r["engine"] == e for r in raw["results"])]
     columns = min(len(panels), 2)
-    figure, axes = pyplot.subplots(-(-len(panels) // columns), columns, squeeze=False, figsize=(6 * columns, 3 * -(-len(panels) // columns)),
-                                   layout="constrained")
+    lines = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(lines, columns, squeeze=False, figsize=(6 * columns, 3 * lines), layout="constrained")
     for ax, ((test, threads), rows) in zip(axes.flat, panels.items()):
         models = list(dict.fromkeys(r["model"] for r in rows))
         width = 0.8 / len(engines)
