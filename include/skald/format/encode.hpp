@@ -32,7 +32,7 @@ namespace detail {
 /// The error of value x counts importance · (σ² + x²)^½, σ² the row's mean square: a value's rounding error costs the product
 /// importance · error² in the mean, and great weights tend to be those that matter. No column counts less than a thousandth of
 /// the mean: the text it was measured on is not all texts. Where nothing is known of the columns, great weights count
-/// (σ² + x²)^¼: on SmolLM2 between both and none, KL divergences are least so.
+/// (σ² + x²)^⅜; of 0, ⅛, ¼, ⅜, ½ and 1 only this left no mixture of SmolLM2 farther from it than llama.cpp's.
 class row_weights {
 public:
     row_weights(const float* x, std::size_t cols, const float* importance) noexcept : importance_(importance) {
@@ -48,7 +48,8 @@ public:
     void put(const float* x, std::size_t first, std::size_t count, float* w) const noexcept {
         for (std::size_t i = 0; i < count; ++i) {
             const float magnitude = std::sqrt(mean_square_ + x[i] * x[i]);
-            w[i] = importance_ == nullptr ? std::sqrt(magnitude) : std::max(importance_[first + i], least_) * magnitude;
+            w[i] =
+                importance_ == nullptr ? std::sqrt(magnitude * std::sqrt(magnitude)) : std::max(importance_[first + i], least_) * magnitude;
         }
     }
 
