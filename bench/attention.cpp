@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Attention of the cpu backend over a contiguous cache: rows of one sequence at a depth, in GFLOP/s of its two products (4 ·
-// positions · head_dim a row and head, the masked half of a prompt not counted) beside the machine's f32 fma limit, and GB/s
-// of keys and values read, which bounds a decoded token. Each case is checked against a fold in double before it is timed.
+// positions · head_dim a row and head, the masked half of a prompt not counted) beside the machine's f32 fma limit, which products of
+// words pass, and GB/s of keys and values read, which bounds a decoded token. Each case is checked against a fold in double before it is
+// timed.
 #include <algorithm>
 #include <chrono>
 #include <cmath>

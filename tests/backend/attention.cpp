@@ -8,11 +8,13 @@ using reference::naive;
 
 namespace {
 
-/// A convex combination of values of magnitude about 1, with weights e^s: c · eps, with room for the scores' own rounding. Words of 12
-/// bits round each operand by 2^-12 of a row's greatest value, some 4; scores are scale · sqrt(head_dim) such products.
+/// A convex combination of values of magnitude about 1, with weights e^s: c · eps, with room for the scores' own rounding. Words round
+/// each operand by 2^-16 of a row's length, some sqrt(head_dim), and weights by 2^-16 of theirs; scores are scale · sqrt(head_dim)
+/// products.
 double tolerance_of(compute policy, float scale, std::size_t head_dim) {
     if (policy == compute::exact) return 64 * std::numeric_limits<float>::epsilon();
-    return 16.0 / 4096 * (1 + scale * std::sqrt(static_cast<double>(head_dim)));
+    const double length = std::sqrt(static_cast<double>(head_dim));
+    return 16.0 / 65536 * (4 + scale * length * length);
 }
 
 template <class Arch, class Codec, class Variant>

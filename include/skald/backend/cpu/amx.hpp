@@ -67,10 +67,17 @@ SKALD_INLINE void multiply_bfloat16_tiles() noexcept {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
 }
 
-/// Sums += Left · Right, of signed bytes: rows of 64 columns by fours of columns of 16 lanes; exact.
-template <int Sums, int Left, int Right>
+/// Sums += Left · Right, of bytes: rows of 64 columns by fours of columns of 16 lanes; exact. Either side is signed or not.
+template <int Sums, int Left, int Right, bool SignedLeft, bool SignedRight>
 SKALD_INLINE void multiply_byte_tiles() noexcept {
-    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+    if constexpr (SignedLeft && SignedRight)
+        asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+    else if constexpr (SignedLeft)
+        asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+    else if constexpr (SignedRight)
+        asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+    else
+        asm volatile("tdpbuud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
 }
 
 #else

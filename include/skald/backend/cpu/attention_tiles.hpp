@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Products of words of 12 bits by AMX, whose tiles multiply bytes: a word is 16 · h + l with h its upper 8 bits, signed, and l its
-// lower 4, so that w · v = 256 · h·h + 16 · (h·l + l·h) + l·l. The results are those of words.hpp, bit for bit.
+// Products of words by AMX, whose tiles multiply bytes: a word is 256 · h + l with h its upper byte, signed, and l its lower one,
+// unsigned, so that w · v = 65536 · h·h + 256 · (h·l + l·h) + l·l. The results are those of words.hpp, bit for bit.
 #include <cstddef>
 #include <cstdint>
 
@@ -13,7 +13,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// The upper and the lower parts of the words of 16 rows of 32 pairs.
 struct byte_planes {
     std::int8_t high[16][64];
-    std::int8_t low[16][64];
+    std::uint8_t low[16][64];
     static constexpr std::size_t floats = 2 * 16 * 64 / sizeof(float);
 };
 
@@ -26,9 +26,8 @@ SKALD_INLINE void split_words(const std::int32_t* a, const std::int32_t* b, byte
     const auto in_turn = [](__m512i even, __m512i odd) {
         return _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x00ff00ff), even, odd, 0xca);
     };
-    const __m512i fourth = _mm512_set1_epi8(0x0f);
-    _mm512_storeu_si512(out.high[r], in_turn(_mm512_srli_epi16(x, 4), _mm512_slli_epi16(y, 4)));
-    _mm512_storeu_si512(out.low[r], _mm512_and_si512(in_turn(x, _mm512_slli_epi16(y, 8)), fourth));
+    _mm512_storeu_si512(out.high[r], in_turn(_mm512_srli_epi16(x, 8), y));
+    _mm512_storeu_si512(out.low[r], in_turn(x, _mm512_slli_epi16(y, 8)));
 }
 
 /// The first `rows` rows of 16 × 16 products that are `steps` planes deep; a thread that calls this has amx_tiles(16).
@@ -43,10 +42,10 @@ inline void multiply_planes(const byte_planes* left, const byte_planes* right, s
         load_tile<low>(left->low);
         load_tile<right_high>(right->high);
         load_tile<right_low>(right->low);
-        multiply_byte_tiles<0, high, right_high>();
-        multiply_byte_tiles<1, high, right_low>();
-        multiply_byte_tiles<1, low, right_high>();
-        multiply_byte_tiles<2, low, right_low>();
+        multiply_byte_tiles<0, high, right_high, true, true>();
+        multiply_byte_tiles<1, high, right_low, true, false>();
+        multiply_byte_tiles<1, low, right_high, false, true>();
+        multiply_byte_tiles<2, low, right_low, false, false>();
     }
     alignas(64) std::int32_t parts[3][16][16];
     store_tile<0>(parts[0], 64);
@@ -54,8 +53,8 @@ inline void multiply_planes(const byte_planes* left, const byte_planes* right, s
     store_tile<2>(parts[2], 64);
     const auto part = [&](std::size_t i, std::size_t r) { return _mm512_load_si512(parts[i][r]); };
     for (std::size_t r = 0; r < rows; ++r) {
-        const __m512i upper = _mm512_add_epi32(_mm512_maskz_slli_epi32(0xffff, part(0, r), 4), part(1, r));
-        _mm512_storeu_si512(out + r * out_stride, _mm512_add_epi32(_mm512_maskz_slli_epi32(0xffff, upper, 4), part(2, r)));
+        const __m512i upper = _mm512_add_epi32(_mm512_maskz_slli_epi32(0xffff, part(0, r), 8), part(1, r));
+        _mm512_storeu_si512(out + r * out_stride, _mm512_add_epi32(_mm512_maskz_slli_epi32(0xffff, upper, 8), part(2, r)));
     }
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The attention fold in integers, for the policy `native`: queries, keys, values and weights are rounded to 12 bits, each row with a
-// scale of its own, and multiplied as 16-bit words. Sums of a tile are exact, so that one row and many, and every instruction that
-// multiplies, agree bitwise.
+// The attention fold in integers, for the policy `native`: queries, keys, values and weights are rounded to 16-bit words, each row with
+// a scale of its own. Sums of a tile are exact, so that one row and many, and every instruction that multiplies, agree bitwise.
 //
-// - score = (Σ q · k) · (scale of k) · (scale of q);
-// - a weight is multiplied by its value's scale before it is rounded, in units of the greatest such product of the row in the tile.
+// - score = (Σ q · k) · (scale of k) · (scale of q); q and k are vectors of length 32700, so that |Σ q · k| < 2^31 (Cauchy-Schwarz);
+// - a weight is multiplied by its value's scale before it is rounded. Values are at most 8190, a tile's 64 weights a vector of length
+//   32700: |Σ w · v| ≤ 32700 · 8190 · sqrt(64) < 2^31.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -30,10 +31,10 @@ class word_fold {
     static constexpr std::size_t tile_size = attention::tile_size;
     static constexpr std::size_t block = 16;        // queries folded together
     static constexpr std::size_t unit = 2 * lanes;  // words lie in pairs of columns, and of positions, i and i + 16 of each unit
-    static constexpr float greatest = 2047.0f;
+    static constexpr float length = 32700.0f, greatest = 8190.0f;
 
 public:
-    /// Heads that are so wide that their sums could pass 31 bits: greatest² · width must not.
+    /// Of heads; rounding lengthens their vectors by sqrt(width) / 2 at most.
     static constexpr std::size_t most_width = 512;
 
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
@@ -76,15 +77,15 @@ public:
 
     void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
         alignas(64) float scaled[most_width];
-        V most = V::zero();
+        V squares = V::zero();
         for (std::size_t d = 0; d < width_; d += lanes) {
             const V v = V::load_first(x + d, head_dim - d) * scale;
-            most = max(most, abs(v));
+            squares = fma(v, v, squares);
             v.store(scaled + d);
         }
-        const float range = std::max(reduce_max(most), least);
-        query_scale_[query] = range / greatest;
-        encode_row(V::broadcast(greatest / range), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
+        const float norm = std::max(std::sqrt(reduce_add(squares)), least);
+        query_scale_[query] = norm * (1.0f / length);
+        encode_row(V::broadcast(length / norm), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
         if (by_tiles_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
@@ -93,17 +94,20 @@ public:
     void read(std::size_t from, std::size_t to, const Source& source) noexcept {
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
-            V most[unit];
-            start_piece(most);
-            source.keys(first, last,
-                        [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) { read_rows<Codec>(j - at, n, row, most); });
-            measure(most, key_scale_ + at);
-            lay_out_keys(at);
-            start_piece(most);
-            source.values(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
-                read_rows<Codec>(j - at, n, row, most);
+            V sizes[unit];
+            start_piece(sizes);
+            source.keys(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
+                read_rows<Codec>(j - at, n, row, sizes, [](V size, V v) { return fma(v, v, size); });
             });
-            measure(most, value_scale_ + at);
+            each_half(sizes,
+                      [&](std::size_t h, const V(&rows)[lanes]) { measure(square_root(sum_rows(rows)), length, key_scale_ + at, h); });
+            lay_out_keys(at);
+            start_piece(sizes);
+            source.values(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
+                read_rows<Codec>(j - at, n, row, sizes, [](V size, V v) { return magnitude(size, v); });
+            });
+            each_half(sizes,
+                      [&](std::size_t h, const V(&rows)[lanes]) { measure(greatest_of_rows(rows), greatest, value_scale_ + at, h); });
             lay_out_values(at);
         }
         if (by_tiles_) split_tile();
@@ -116,7 +120,7 @@ public:
     }
 
 private:
-    static constexpr float least = 1e-30f;  // of a row's greatest value; what is smaller becomes zero
+    static constexpr float least = 1e-15f;  // size of a row; what is smaller becomes zero
 
     /// Pairs of words in a row.
     static std::size_t pairs_of(std::size_t width) noexcept { return round_up(width, unit) / 2; }
@@ -135,48 +139,55 @@ private:
             low_words(to_words(columns(d), by), d + lanes < width_ ? to_words(columns(d + lanes), by) : I::broadcast(0)).store(out + d / 2);
     }
 
-    SKALD_INLINE void start_piece(V (&most)[unit]) noexcept {
-        for (V& m : most) m = V::zero();
+    SKALD_INLINE void start_piece(V (&sizes)[unit]) noexcept {
+        for (V& size : sizes) size = V::zero();
     }
 
-    /// Rows [r, r + n) of the piece as floats, and the greatest magnitudes of their columns i, i + 16, ….
-    template <class Codec, class Row>
-    void read_rows(std::size_t r, std::size_t n, const Row& row, V (&most)[unit]) noexcept {
+    /// Rows [r, r + n) of the piece as floats, and sizes[i] = grow(sizes[i], v) for each 16 values v of row i.
+    template <class Codec, class Row, class Grow>
+    void read_rows(std::size_t r, std::size_t n, const Row& row, V (&sizes)[unit], const Grow& grow) noexcept {
         switch (width_) {
-            case 4 * lanes: return read_rows<Codec, 4>(r, n, row, most);
-            case 8 * lanes: return read_rows<Codec, 8>(r, n, row, most);
-            default: return read_rows<Codec, 0>(r, n, row, most);
+            case 4 * lanes: return read_rows<Codec, 4>(r, n, row, sizes, grow);
+            case 8 * lanes: return read_rows<Codec, 8>(r, n, row, sizes, grow);
+            default: return read_rows<Codec, 0>(r, n, row, sizes, grow);
         }
     }
     /// The same for heads of N vectors; 0: of any width.
-    template <class Codec, std::size_t N, class Row>
-    SKALD_INLINE void read_rows(std::size_t r, std::size_t n, const Row& row, V (&most)[unit]) noexcept {
+    template <class Codec, std::size_t N, class Row, class Grow>
+    SKALD_INLINE void read_rows(std::size_t r, std::size_t n, const Row& row, V (&sizes)[unit], const Grow& grow) noexcept {
         const std::size_t width = N == 0 ? width_ : N * lanes;
         for (std::size_t i = 0; i < n; ++i) {
             const std::byte* bytes = row(i);
             float* out = piece_ + (r + i) * width;
-            V m = V::zero();
+            V size = V::zero();
 #pragma GCC unroll 8
             for (std::size_t d = 0; d < width; d += lanes) {
                 const V v = Codec::template decode<V>(bytes, d);
-                m = magnitude(m, v);
+                size = grow(size, v);
                 v.store(out + d);
             }
-            most[r + i] = m;
+            sizes[r + i] = size;
         }
     }
 
-    /// The rows' factors to words, and back; zero for rows of zeros and for those that nothing was read into. // scale: (32)
-    SKALD_INLINE void measure(const V (&most)[unit], float* scale) noexcept {
+    template <class F>
+    SKALD_INLINE static void each_half(const V (&sizes)[unit], const F& f) noexcept {
         for (std::size_t h = 0; h < unit; h += lanes) {
             V rows[lanes];
-            for (std::size_t r = 0; r < lanes; ++r) rows[r] = most[h + r];
-            const V range = max(V::broadcast(least), greatest_of_rows(rows));
-            (V::broadcast(greatest) / range).store(piece_factor_ + h);
-            (range * V::broadcast(1.0f / greatest)).store(scale + h);
+            for (std::size_t r = 0; r < lanes; ++r) rows[r] = sizes[h + r];
+            f(h, rows);
         }
-        for (std::size_t r = 0; r < unit; ++r)
-            if (!(scale[r] > least / greatest)) scale[r] = piece_factor_[r] = 0.0f;
+    }
+
+    /// The factors to words, which make a row's size `limit`, and back; zero for rows of zeros and for those that nothing was read into.
+    SKALD_INLINE void measure(V size, float limit, float* scale, std::size_t h) noexcept {
+        const V range = max(V::broadcast(least), size);
+        (V::broadcast(limit) / range).store(piece_factor_ + h);
+        (range * V::broadcast(1.0f / limit)).store(scale + h);
+        alignas(64) float sizes[lanes];
+        size.store(sizes);
+        for (std::size_t r = 0; r < lanes; ++r)
+            if (sizes[r] <= least) scale[h + r] = piece_factor_[h + r] = 0.0f;
     }
 
     void lay_out_keys(std::size_t at) noexcept {
@@ -256,7 +267,7 @@ private:
         constexpr float infinity = std::numeric_limits<float>::infinity();
         const V nothing = V::broadcast(-infinity);
         alignas(64) float shift[block], factor[block];
-        V most[block];
+        V most[block];  // greatest scores, then squares of weights
         for (std::size_t q = 0; q < count; ++q) {
             const auto [from, to] = visible(query + q);
             const V scale = V::broadcast(query_scale_[query + q]);
@@ -281,22 +292,22 @@ private:
             const auto [from, to] = visible(query + q);
             float* weight = weights_ + q * tile_size;
             const V by = V::broadcast(shift[q]);
-            V sum = V::zero(), m = V::zero();
+            V sum = V::zero(), squares = V::broadcast(least * least);  // so that none is subnormal
             for (std::size_t j = first; j < last; j += lanes) {
                 const V w = decay(V::load(weight + j) - by);
                 const V scaled = choose_range<Arch>(from, to, j, w * V::load(value_scale_ + j), V::zero());
                 sum = sum + w;
-                m = max(m, scaled);
+                squares = fma(scaled, scaled, squares);
                 scaled.store(weight + j);
             }
             sums[q] = sum;
-            most[q] = m;
+            most[q] = squares;
         }
-        for (std::size_t q = count; q < block; ++q) sums[q] = most[q] = V::zero();
+        for (std::size_t q = count; q < block; ++q) sums[q] = V::zero(), most[q] = V::broadcast(1.0f);
         fma(V::load(state.sum + query), keep, sum_rows(sums)).store(state.sum + query);
-        const V range = max(V::broadcast(least), greatest_of_rows(most));
-        (V::broadcast(greatest) / range).store(factor);
-        (range * V::broadcast(1.0f / greatest)).store(worth);
+        const V norm = square_root(sum_rows(most));
+        (V::broadcast(length) / norm).store(factor);
+        (norm * V::broadcast(1.0f / length)).store(worth);
         for (std::size_t q = 0; q < count; ++q) {
             const V by = V::broadcast(factor[q]);
             const float* weight = weights_ + q * tile_size;

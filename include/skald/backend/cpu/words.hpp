@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <skald/backend/cpu/simd.hpp>
+#include <skald/core/once.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
@@ -14,6 +15,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | dot(acc, a, b)      | acc + the sum of each lane's two products of signed words                           |
 /// | low_words(a, b)     | each lane's lower word of a below that of b                                         |
 /// | high_words(a, b)    | each lane's upper word of a below that of b                                         |
+/// | square_root(a)      | of floats                                                                           |
 /// | magnitude(a, b)     | the greater of the magnitudes of floats                                             |
 /// | greatest(v)         | element j is the greatest of v[j], for as many registers as one has lanes           |
 /// | transpose(v)        | lane i of v[j] and lane j of v[i] exchanged, for as many registers as one has lanes |
@@ -29,6 +31,7 @@ struct words<16> {
     }
     SKALD_INLINE static int32x4_t low_words(int32x4_t a, int32x4_t b) noexcept { return vsliq_n_s32(a, b, 16); }
     SKALD_INLINE static int32x4_t high_words(int32x4_t a, int32x4_t b) noexcept { return vsriq_n_s32(b, a, 16); }
+    SKALD_INLINE static float32x4_t square_root(float32x4_t a) noexcept { return vsqrtq_f32(a); }
     SKALD_INLINE static float32x4_t magnitude(float32x4_t a, float32x4_t b) noexcept {
         return registers<16>::max(vabsq_f32(a), vabsq_f32(b));
     }
@@ -62,6 +65,7 @@ struct words<16> {
     SKALD_INLINE static __m128i high_words(__m128i a, __m128i b) noexcept {
         return _mm_or_si128(_mm_srli_epi32(a, 16), _mm_and_si128(b, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
     }
+    SKALD_INLINE static __m128 square_root(__m128 a) noexcept { return _mm_sqrt_ps(a); }
     SKALD_INLINE static __m128 magnitude(__m128 a, __m128 b) noexcept { return _mm_max_ps(registers<16>::abs(a), registers<16>::abs(b)); }
     SKALD_INLINE static __m128 greatest(const __m128* v) noexcept {
         const __m128 a = _mm_max_ps(_mm_unpacklo_ps(v[0], v[1]), _mm_unpackhi_ps(v[0], v[1]));
@@ -91,6 +95,7 @@ struct words<32> {
     }
     SKALD_INLINE static __m256i low_words(__m256i a, __m256i b) noexcept { return _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa); }
     SKALD_INLINE static __m256i high_words(__m256i a, __m256i b) noexcept { return _mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xaa); }
+    SKALD_INLINE static __m256 square_root(__m256 a) noexcept { return _mm256_sqrt_ps(a); }
     SKALD_INLINE static __m256 magnitude(__m256 a, __m256 b) noexcept {
         return _mm256_max_ps(registers<32>::abs(a), registers<32>::abs(b));
     }
@@ -137,6 +142,7 @@ struct words<64> {
     SKALD_INLINE static __m512i high_words(__m512i a, __m512i b) noexcept {
         return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_maskz_srli_epi32(0xffff, a, 16), b);
     }
+    SKALD_INLINE static __m512 square_root(__m512 a) noexcept { return _mm512_maskz_sqrt_ps(0xffff, a); }
     SKALD_INLINE static __m512 magnitude(__m512 a, __m512 b) noexcept { return _mm512_maskz_range_ps(0xffff, a, b, 0x0b); }
     SKALD_INLINE static __m512 greatest(const __m512* v) noexcept {
         __m512 t[4];
@@ -211,6 +217,13 @@ template <class Arch>
 SKALD_INLINE simd<Arch> magnitude(simd<Arch> a, simd<Arch> b) noexcept {
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < simd<Arch>::parts; ++i) a.part(i) = words_of<Arch>::magnitude(a.part(i), b.part(i));
+    return a;
+}
+
+template <class Arch>
+SKALD_INLINE simd<Arch> square_root(simd<Arch> a) noexcept {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < simd<Arch>::parts; ++i) a.part(i) = words_of<Arch>::square_root(a.part(i));
     return a;
 }
 
@@ -308,5 +321,7 @@ void multiply_words(word_product p, std::size_t rows, std::size_t cols) noexcept
     for (; c + most * lanes <= cols; c += most * lanes, p.b += most * lanes, p.c += most * lanes) multiply_columns<Arch, most>(p, rows);
     for (; c < cols; c += lanes, p.b += lanes, p.c += lanes) multiply_columns<Arch, 1>(p, rows);
 }
+
+SKALD_ONCE(void multiply_words<default_arch>(word_product, std::size_t, std::size_t))
 
 }  // namespace skald::inline SKALD_ISA::kernels
