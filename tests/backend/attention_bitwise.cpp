@@ -88,3 +88,19 @@ TEST_CASE("attention does not depend on the number of threads", "[backend]") {
         }
     }
 }
+
+TEST_CASE("threads that share the segments of few rows agree with one", "[backend]") {
+    const attention_shape shape{2, 1, 16};
+    plain_cache<kv::f16> cache(shape, 2, 3200, 1);
+    const row_range ranges[] = {{0, 3, 3197}, {3, 1, 1500}};
+    const std::vector<float> q = random_floats(4 * shape.heads * shape.head_dim, 2);
+    for (const compute policy : {compute::exact, compute::native})
+        for (const position window : {5000, 1100}) {
+            const attention::causal variant{0.2f, window};
+            const std::vector<float> alone = attend(cpu<>({.policy = policy}), q, shape, variant, ranges, cache.runs());
+            for (const std::size_t threads : {2, 5}) {
+                thread_pool pool(threads);
+                CHECK(same_bits(attend(cpu<>({.pool = &pool, .policy = policy}), q, shape, variant, ranges, cache.runs()), alone));
+            }
+        }
+}
