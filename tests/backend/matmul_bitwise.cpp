@@ -59,6 +59,19 @@ struct plain_weights {
                 for (int i = 0; i < 16; ++i) q[h * 16 + i] = format::detail::e2m1_doubled[i < 8 ? p[i] & 15 : p[i - 8] >> 4];
                 scale[h] = format::detail::half_of_ue4m3(scales[h]);
             }
+        } else if (type == dtype::w4z_g64) {
+            minima = true;
+            for (std::size_t i = 0; i < 32; ++i) q[i] = p[3 + first % 64 / 2 + i % 16] >> (i / 16 * 4) & 15;
+            scale[0] = half_at(0);
+            minimum = -(scale[0] * static_cast<float>(p[2] & 15));
+        } else if (type == dtype::w4_g128) {
+            for (std::size_t i = 0; i < 32; ++i) q[i] = (p[2 + first % 128 / 2 + i % 16] >> (i / 16 * 4) & 15) - 8;
+            scale[0] = half_at(0);
+        } else if (type == dtype::nf4) {
+            for (std::size_t i = 0; i < 32; ++i)
+                q[i] = static_cast<int>(
+                    std::nearbyint(127 * format::detail::normal_levels[p[2 + first % 64 / 2 + i % 16] >> (i / 16 * 4) & 15]));
+            scale[0] = half_at(0);
         } else if (type == dtype::iq2_xs) {
             unpack<format::iq2_xs>(p, first);
         } else if (type == dtype::iq3_xxs) {
@@ -209,7 +222,7 @@ TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a group, scaled by 
     std::fill_n(x.begin() + 32, 32, 0.0f);                                 // a block of zeros
     for (std::size_t i = 0; i < 32; ++i) x[k + i] = i % 2 ? 1.0f : -1.0f;  // one of extremes
     for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q4_k, dtype::q6_k, dtype::nvfp4, dtype::iq2_xs, dtype::iq3_xxs,
-                             dtype::iq1_m, dtype::tq1_0}) {
+                             dtype::iq1_m, dtype::tq1_0, dtype::w4_g128, dtype::w4z_g64, dtype::nf4}) {
         const file_matrix file(type, n, k, 2);
         std::vector<float> want(rows * n);
         for (std::size_t r = 0; r < rows; ++r)

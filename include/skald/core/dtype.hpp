@@ -2,7 +2,7 @@
 #pragma once
 // The element formats a tensor can have, as data: name, values a block, bytes a block. How a block is decoded is the
 // business of format/. The quantized formats are those of GGUF (ggml's block layouts); the 8-bit floats are
-// safetensors'.
+// safetensors'; from w4_g32 on they are this library's own (format/group_quants.hpp).
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -48,6 +48,13 @@ enum class dtype : std::uint8_t {
     nvfp4,
     f8_e4m3,
     f8_e5m2,
+    w4_g32,
+    w4_g64,
+    w4_g128,
+    w4z_g32,
+    w4z_g64,
+    w4z_g128,
+    nf4,
 };
 
 /// The layout facts of a dtype. A row of a tensor is a whole number of blocks.
@@ -58,13 +65,14 @@ struct dtype_info {
 };
 
 namespace detail {
-inline constexpr std::array<dtype_info, 35> dtype_table{{
-    {"f32", 1, 4},      {"f16", 1, 2},        {"bf16", 1, 2},      {"f64", 1, 8},      {"i8", 1, 1},         {"i16", 1, 2},
-    {"i32", 1, 4},      {"i64", 1, 8},        {"q4_0", 32, 18},    {"q4_1", 32, 20},   {"q5_0", 32, 22},     {"q5_1", 32, 24},
-    {"q8_0", 32, 34},   {"q8_1", 32, 36},     {"q2_k", 256, 84},   {"q3_k", 256, 110}, {"q4_k", 256, 144},   {"q5_k", 256, 176},
-    {"q6_k", 256, 210}, {"q8_k", 256, 292},   {"iq1_s", 256, 50},  {"iq1_m", 256, 56}, {"iq2_xxs", 256, 66}, {"iq2_xs", 256, 74},
-    {"iq2_s", 256, 82}, {"iq3_xxs", 256, 98}, {"iq3_s", 256, 110}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"tq1_0", 256, 54},
-    {"tq2_0", 256, 66}, {"mxfp4", 32, 17},    {"nvfp4", 64, 36},   {"f8_e4m3", 1, 1},  {"f8_e5m2", 1, 1},
+inline constexpr std::array<dtype_info, 42> dtype_table{{
+    {"f32", 1, 4},      {"f16", 1, 2},        {"bf16", 1, 2},      {"f64", 1, 8},       {"i8", 1, 1},          {"i16", 1, 2},
+    {"i32", 1, 4},      {"i64", 1, 8},        {"q4_0", 32, 18},    {"q4_1", 32, 20},    {"q5_0", 32, 22},      {"q5_1", 32, 24},
+    {"q8_0", 32, 34},   {"q8_1", 32, 36},     {"q2_k", 256, 84},   {"q3_k", 256, 110},  {"q4_k", 256, 144},    {"q5_k", 256, 176},
+    {"q6_k", 256, 210}, {"q8_k", 256, 292},   {"iq1_s", 256, 50},  {"iq1_m", 256, 56},  {"iq2_xxs", 256, 66},  {"iq2_xs", 256, 74},
+    {"iq2_s", 256, 82}, {"iq3_xxs", 256, 98}, {"iq3_s", 256, 110}, {"iq4_nl", 32, 18},  {"iq4_xs", 256, 136},  {"tq1_0", 256, 54},
+    {"tq2_0", 256, 66}, {"mxfp4", 32, 17},    {"nvfp4", 64, 36},   {"f8_e4m3", 1, 1},   {"f8_e5m2", 1, 1},     {"w4_g32", 32, 18},
+    {"w4_g64", 64, 34}, {"w4_g128", 128, 66}, {"w4z_g32", 32, 19}, {"w4z_g64", 64, 35}, {"w4z_g128", 128, 67}, {"nf4", 64, 34},
 }};
 }  // namespace detail
 

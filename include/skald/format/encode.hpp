@@ -9,6 +9,7 @@
 #include <skald/core/dtype.hpp>
 #include <skald/format/encode_block.hpp>
 #include <skald/format/encode_grids.hpp>
+#include <skald/format/encode_groups.hpp>
 #include <skald/format/encode_i.hpp>
 #include <skald/format/encode_k.hpp>
 #include <skald/format/encode_legacy.hpp>

@@ -8,6 +8,7 @@
 
 #include <skald/core/error.hpp>
 #include <skald/core/once.hpp>
+#include <skald/format/group_quants.hpp>
 #include <skald/format/i_quants.hpp>
 #include <skald/format/k_quants.hpp>
 #include <skald/format/legacy_blocks.hpp>
@@ -28,9 +29,15 @@ constexpr list<As..., Bs...> operator+(list<As...>, list<Bs...>) noexcept {
     return {};
 }
 
+/// The formats that matrices have in files.
+using file_weights = list<f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq2_xxs, iq2_xs,
+                          iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, tq1_0, tq2_0, mxfp4, nvfp4, f8_e4m3, f8_e5m2>;
+
+/// The library's own.
+using own_weights = list<w4_g32, w4_g64, w4_g128, w4z_g32, w4z_g64, w4z_g128, nf4>;
+
 /// The formats that matrices have.
-using all_weights = list<f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq2_xxs, iq2_xs, iq2_s,
-                         iq3_xxs, iq3_s, iq1_s, iq1_m, tq1_0, tq2_0, mxfp4, nvfp4, f8_e4m3, f8_e5m2>;
+using all_weights = decltype(file_weights{} + own_weights{});
 
 /// The formats that vectors and tables have besides.
 using all = decltype(all_weights{} + list<f64, i8, i16, i32, i64>{});

@@ -117,6 +117,26 @@ struct shifted_scales : small_scales<4, Groups, odd_over<1>> {
     }
 };
 
+/// As half_scales, with minimum = -scale · small integer.
+template <std::size_t Groups>
+struct zero_point_scales {
+    static constexpr std::size_t groups = Groups;
+    static constexpr bool minima = true;
+    static constexpr std::size_t bytes = lanes * 3;
+
+    static void put(const file_block& from, std::size_t lane, std::byte* record) noexcept {
+        std::memcpy(record + lane * 2, from.factor, 2);
+        record[lanes * 2 + lane] = std::byte{from.small[0]};
+    }
+    template <class Arch>
+    SKALD_INLINE static void read(const std::byte* record, float (*scale)[lanes], float (*minimum)[lanes]) noexcept {
+        using V = simd<Arch>;
+        const V d = V::load_half(reinterpret_cast<const half*>(record));
+        const V low = V::zero() - d * V::load_u8(reinterpret_cast<const std::uint8_t*>(record) + lanes * 2);
+        for (std::size_t g = 0; g < Groups; ++g) d.store(scale[g]), low.store(minimum[g]);
+    }
+};
+
 /// scale = 2^(small integer - 128), one a block.
 struct power_scales {
     static constexpr std::size_t groups = 1;

@@ -331,4 +331,55 @@ struct quantized_layout<format::tq1_0> : detail::ternary_layout<format::tq1_0, 5
 template <>
 struct quantized_layout<format::tq2_0> : detail::ternary_layout<format::tq2_0, 64> {};
 
+namespace detail {
+
+/// N codes, nibbles by 32.
+template <std::size_t N>
+inline void read_groups(const std::uint8_t* p, file_block& out) noexcept {
+    for (std::size_t i = 0; i < N; i += 32) format::detail::split_nibbles<16>(p + i / 2, out.code + i);
+}
+
+template <std::size_t Group>
+struct symmetric_layout : number_codes<4, 8> {
+    using scales = half_scales<false, Group / 32>;
+    static void read(const std::uint8_t* p, file_block& out) noexcept {
+        out.factor[0] = format::detail::read_at<std::uint16_t>(p);
+        read_groups<Group>(p + 2, out);
+    }
+};
+
+template <std::size_t Group>
+struct asymmetric_layout : number_codes<4, 0> {
+    using scales = zero_point_scales<Group / 32>;
+    static void read(const std::uint8_t* p, file_block& out) noexcept {
+        out.factor[0] = format::detail::read_at<std::uint16_t>(p);
+        out.small[0] = p[2] & 15;
+        read_groups<Group>(p + 3, out);
+    }
+};
+
+/// 127 · level of nf4, rounded.
+inline constexpr std::int8_t normal_levels[]{-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127};
+
+}  // namespace detail
+
+template <>
+struct quantized_layout<format::w4_g32> : detail::symmetric_layout<32> {};
+template <>
+struct quantized_layout<format::w4_g64> : detail::symmetric_layout<64> {};
+template <>
+struct quantized_layout<format::w4_g128> : detail::symmetric_layout<128> {};
+template <>
+struct quantized_layout<format::w4z_g32> : detail::asymmetric_layout<32> {};
+template <>
+struct quantized_layout<format::w4z_g64> : detail::asymmetric_layout<64> {};
+template <>
+struct quantized_layout<format::w4z_g128> : detail::asymmetric_layout<128> {};
+
+template <>
+struct quantized_layout<format::nf4> : detail::level_codes<4, detail::normal_levels> {
+    using scales = half_scales<false, 2>;
+    static void read(const std::uint8_t* p, file_block& out) noexcept { detail::symmetric_layout<64>::read(p, out); }
+};
+
 }  // namespace skald::inline SKALD_ISA::kernels
