@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <random>
 #include <span>
 #include <string>
@@ -28,6 +29,12 @@ std::vector<std::byte> random_matrix(dtype type, std::size_t rows, std::size_t c
     std::mt19937 random(1);
     std::vector<std::byte> bytes(rows * row_bytes(type, cols));
     for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+    if (info(type).row_header != 0) {
+        for (std::size_t r = 0; r < rows; ++r)
+            for (std::size_t i = 0; i < info(type).row_header; i += 4)
+                std::memcpy(&bytes[r * row_bytes(type, cols) + i], "\x00\x00\x80\x3a", 4);  // 2^-10
+        return bytes;
+    }
     const std::size_t block = info(type).block_bytes;
     for (std::size_t i = 0; i < bytes.size(); i += block) switch (type) {
             case dtype::f32: bytes[i + 3] = std::byte{0x3c}; break;
@@ -83,8 +90,9 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
     }
 
     const double best = bench::best_seconds(state, run);
+    const bool integers = weights[0].quantized() != nullptr || info(type).row_header != 0;
     static const double fma = bench::fma_peak(), int8 = bench::int8_peak(), tiles = bench::bfloat16_tile_peak();
-    const double peak = weights[0].quantized() != nullptr ? int8 : type == dtype::bf16 && tiles > 0 ? tiles : fma;
+    const double peak = integers ? int8 : type == dtype::bf16 && tiles > 0 ? tiles : fma;
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
     state.counters["Gop/s"] = rate / 1e9;
     state.counters["peak_%"] = 100 * rate / (peak * static_cast<double>(threads));
@@ -98,9 +106,10 @@ int main(int argc, char** argv) {
     const struct {
         std::size_t n, k;
     } shapes[] = {{576, 576}, {1536, 576}, {576, 1536}, {768, 2048}, {4096, 4096}, {8192, 2048}};
-    for (const dtype type :
-         {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1, dtype::q2_k, dtype::q3_k, dtype::q4_k, dtype::q5_k, dtype::q6_k,
-          dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4, dtype::nvfp4, dtype::iq3_xxs, dtype::f16, dtype::bf16, dtype::f32})
+    for (const dtype type : {dtype::q8_0,    dtype::q4_0,    dtype::q4_1,  dtype::q5_0,   dtype::q5_1,   dtype::q2_k,     dtype::q3_k,
+                             dtype::q4_k,    dtype::q5_k,    dtype::q6_k,  dtype::iq4_nl, dtype::iq4_xs, dtype::mxfp4,    dtype::nvfp4,
+                             dtype::iq3_xxs, dtype::iq2_xxs, dtype::iq1_s, dtype::w8_row, dtype::u8_row, dtype::w8_mixed, dtype::w4_g128,
+                             dtype::w4z_g64, dtype::nf4,     dtype::f16,   dtype::bf16,   dtype::f32})
         for (const auto [n, k] : shapes) {
             if (k % info(type).block_size != 0) continue;
             for (const std::size_t rows : {std::size_t{1}, std::size_t{4}, std::size_t{128}, std::size_t{512}})

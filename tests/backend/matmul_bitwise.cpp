@@ -68,9 +68,7 @@ struct plain_weights {
             for (std::size_t i = 0; i < 32; ++i) q[i] = (p[2 + first % 128 / 2 + i % 16] >> (i / 16 * 4) & 15) - 8;
             scale[0] = half_at(0);
         } else if (type == dtype::nf4) {
-            for (std::size_t i = 0; i < 32; ++i)
-                q[i] = static_cast<int>(
-                    std::nearbyint(127 * format::detail::normal_levels[p[2 + first % 64 / 2 + i % 16] >> (i / 16 * 4) & 15]));
+            for (std::size_t i = 0; i < 32; ++i) q[i] = format::detail::normal_levels[p[2 + first % 64 / 2 + i % 16] >> (i / 16 * 4) & 15];
             scale[0] = half_at(0);
         } else if (type == dtype::iq2_xs) {
             unpack<format::iq2_xs>(p, first);
@@ -237,4 +235,44 @@ TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a group, scaled by 
         const cpu<TestType> backend;
         CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
     }
+}
+
+TEMPLATE_LIST_TEST_CASE("products with scales of rows are integer sums of whole rows", "[backend]", architectures) {
+    const std::size_t rows = 8, n = 35;
+    for (const dtype type : {dtype::w8_row, dtype::u8_row, dtype::w8_mixed})
+        for (const std::size_t k : {63, 64, 300}) {
+            std::vector<float> x = random_floats(rows * k, 1);
+            std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(k), k, 0.0f);
+            for (std::size_t i = 2 * k; i < x.size(); i += 50) x[i] = 40;
+            const file_matrix file(type, n, k, 2);
+            std::vector<float> want(rows * n), decoded(k);
+            for (std::size_t r = 0; r < rows; ++r) {
+                const float* a = x.data() + r * k;
+                const auto apart = [&](std::size_t j) { return type == dtype::w8_mixed && std::fabs(a[j]) > 6; };
+                float greatest = 0;
+                for (std::size_t j = 0; j < k; ++j)
+                    if (!apart(j)) greatest = std::max(greatest, std::fabs(a[j]));
+                const float inverse = greatest > 0 ? 127 / greatest : 0;
+                for (std::size_t i = 0; i < n; ++i) {
+                    const std::byte* row = file.view.row(i);
+                    const auto* codes = reinterpret_cast<const std::uint8_t*>(row) + info(type).row_header;
+                    format::decode_row(file.view, i, decoded.data());
+                    int products = 0, sum = 0;
+                    for (std::size_t j = 0; j < k; ++j) {
+                        const int q = apart(j) ? 0 : static_cast<int>(std::nearbyint(a[j] * inverse));
+                        products += q * (type == dtype::u8_row ? codes[j] : static_cast<std::int8_t>(codes[j]));
+                        sum += q;
+                    }
+                    float t = static_cast<float>(products) * format::detail::read_at<float>(row);
+                    if (type == dtype::u8_row) t = plain_fma(format::detail::read_at<float>(row + 4), static_cast<float>(sum), t);
+                    float& out = want[r * n + i];
+                    out = t * (greatest / 127);
+                    for (std::size_t j = 0; j < k; ++j)
+                        if (apart(j)) out = plain_fma(decoded[j], a[j], out);
+                }
+            }
+            CAPTURE(to_string(type), k);
+            const cpu<TestType> backend;
+            CHECK(same_bits(multiply(backend, backend.pack(file.view), x, rows), want));
+        }
 }

@@ -15,6 +15,7 @@
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/memory.hpp>
 #include <skald/core/thread_pool.hpp>
+#include <skald/format/encode_rows.hpp>
 
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
@@ -65,7 +66,9 @@ inline constexpr auto matrix_types = types_of(format::all_weights{});
 inline bool has_panels(dtype type) { return format::contains(kernels::panel_formats<format::all_weights>{}, type); }
 
 /// Whether `native` products multiply the format's codes as integers.
-inline bool has_integer_products(dtype type) { return kernels::quantized_panels_of<default_arch>(format::all_weights{}, type) != nullptr; }
+inline bool has_integer_products(dtype type) {
+    return kernels::quantized_panels_of<default_arch>(format::all_weights{}, type) != nullptr || info(type).row_header != 0;
+}
 
 /// The least number of columns that is at least `cols` and whole blocks.
 inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(cols, std::size_t{info(type).block_size}); }
@@ -74,6 +77,14 @@ inline std::size_t whole_blocks(dtype type, std::size_t cols) { return round_up(
 struct file_matrix {
     file_matrix(dtype type, std::size_t rows, std::size_t cols, unsigned seed)
         : bytes(rows * row_bytes(type, cols) + 1), view{"test", type, rows, cols, bytes.data() + 1} {
+        if (info(type).row_header != 0) {
+            const std::vector<float> values = random_floats(rows * cols, seed);
+            for (std::size_t r = 0; r < rows; ++r)
+                format::visit(format::list<format::w8_row, format::u8_row, format::w8_mixed>{}, type, "test", [&](auto format) {
+                    encode_row(format, values.data() + r * cols, cols, bytes.data() + 1 + r * row_bytes(type, cols));
+                });
+            return;
+        }
         const std::vector<std::byte> blocks = can_encode(type) ? encode_blocks(type, random_floats(rows * cols, seed))
                                                                : random_blocks(type, rows * cols / info(type).block_size, seed);
         std::memcpy(bytes.data() + 1, blocks.data(), blocks.size());

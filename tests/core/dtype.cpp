@@ -11,7 +11,7 @@ using namespace skald;
 
 TEST_CASE("every dtype has a name of its own that leads back to it", "[dtype]") {
     std::set<std::string_view> names;
-    for (std::size_t i = 0; i <= static_cast<std::size_t>(dtype::nf4); ++i) {
+    for (std::size_t i = 0; i <= static_cast<std::size_t>(dtype::w8_mixed); ++i) {
         const dtype type = static_cast<dtype>(i);
         CAPTURE(i, to_string(type));
         names.insert(to_string(type));

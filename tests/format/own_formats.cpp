@@ -60,6 +60,24 @@ TEST_CASE("groups of four bits are rounded to the nearest of their sixteen value
     }
 }
 
+TEST_CASE("rows of eight bits are rounded to the nearest", "[format][support]") {
+    const std::vector<float> x = numbers();
+    for (const dtype type : {dtype::w8_row, dtype::w8_mixed, dtype::u8_row}) {
+        const std::vector<float> y = decoded(format::encode_matrix(type, "test", {x.data(), {rows, cols}}).view());
+        for (std::size_t r = 0; r < rows; ++r) {
+            float least = x[r * cols], most = least, worst = 0;
+            for (std::size_t i = r * cols; i < (r + 1) * cols; ++i) {
+                least = std::min(least, x[i]), most = std::max(most, x[i]);
+                worst = std::max(worst, std::fabs(x[i] - y[i]));
+            }
+            const float step = type == dtype::u8_row ? (most - least) / 255 : std::max(most, -least) / 127;
+            CAPTURE(to_string(type), r);
+            CHECK(worst <= 0.501f * step);
+        }
+        test::covered("formats", to_string(type), "encoded", "to the nearest");
+    }
+}
+
 TEST_CASE("a matrix becomes a weight only in whole blocks and known formats", "[format]") {
     const std::vector<float> x(96);
     const matrix_view<const float> w{x.data(), {1, 96}};

@@ -17,11 +17,16 @@ namespace skald::format {
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian and read in place");
 
-/// A weight format: its dtype, and the exact decode of one block into `info(id).block_size` floats. Any bytes decode to something.
+/// A format whose numbers need what is before them in their row: it decodes whole rows.
+template <class F>
+concept row_format = requires(const std::byte* row, std::size_t cols, float* out) { F::template decode_row<scalar>(row, cols, out); };
+
+/// A weight format: its dtype, and the exact decode of one block into `info(id).block_size` floats, or that of a row. Any bytes decode to
+/// something.
 template <class F>
 concept weight_format = requires(const std::byte* block, float* out) {
     { F::id } -> std::convertible_to<dtype>;
-    F::template decode<scalar>(block, out);
+    requires row_format<F> || requires { F::template decode<scalar>(block, out); };
 };
 
 namespace detail {

@@ -15,6 +15,7 @@
 #include <skald/format/encode_legacy.hpp>
 #include <skald/format/encode_microscaling.hpp>
 #include <skald/format/encode_numbers.hpp>
+#include <skald/format/encode_rows.hpp>
 #include <skald/format/encode_ternary.hpp>
 #include <skald/format/visit.hpp>
 
@@ -62,7 +63,9 @@ private:
 template <class Format, float_vector V>
 void encode_row(const float* x, std::size_t cols, const float* importance, std::byte* out) noexcept {
     constexpr dtype_info layout = info(Format::id);
-    if constexpr (layout.block_size == 1) {
+    if constexpr (row_format<Format>) {
+        format::encode_row(Format{}, x, cols, out);
+    } else if constexpr (layout.block_size == 1) {
         for (std::size_t i = 0; i < cols; ++i) encoder<Format>::template encode<V>(x + i, nullptr, out + i * layout.block_bytes);
     } else {
         const row_weights weights(x, cols, importance);

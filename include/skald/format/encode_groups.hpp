@@ -51,10 +51,10 @@ inline void encode(asymmetric_group<Id, Group>, const float* x, std::byte* block
 inline void encode(nf4, const float* x, std::byte* block) noexcept {
     float most = 0;
     for (std::size_t i = 0; i < 64; ++i) most = std::max(most, std::fabs(x[i]));
-    const float inverse = inverse_of(put_half(block, most / 127) * 127);
+    const float inverse = inverse_of(put_half(block, most / 127));
     put_nibbles<64>(x, block + 2, [&](float v) {
         std::uint8_t code = 0;
-        while (code < 15 && v * inverse > (normal_levels[code] + normal_levels[code + 1]) / 2) ++code;
+        while (code < 15 && 2 * v * inverse > static_cast<float>(normal_levels[code] + normal_levels[code + 1])) ++code;
         return code;
     });
 }

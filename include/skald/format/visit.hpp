@@ -14,6 +14,7 @@
 #include <skald/format/legacy_blocks.hpp>
 #include <skald/format/microscaling.hpp>
 #include <skald/format/numbers.hpp>
+#include <skald/format/row_quants.hpp>
 #include <skald/format/ternary.hpp>
 #include <skald/format/weight_view.hpp>
 
@@ -34,7 +35,7 @@ using file_weights = list<f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3
                           iq2_s, iq3_xxs, iq3_s, iq1_s, iq1_m, tq1_0, tq2_0, mxfp4, nvfp4, f8_e4m3, f8_e5m2>;
 
 /// The library's own.
-using own_weights = list<w4_g32, w4_g64, w4_g128, w4z_g32, w4z_g64, w4z_g128, nf4>;
+using own_weights = list<w4_g32, w4_g64, w4_g128, w4z_g32, w4z_g64, w4z_g128, nf4, w8_row, u8_row, w8_mixed>;
 
 /// The formats that matrices have.
 using all_weights = decltype(file_weights{} + own_weights{});
@@ -63,13 +64,16 @@ auto visit(list<Formats...>, dtype type, std::string_view place, F&& f) {
     }
 }
 
-/// Decodes `count` blocks that lie one after another.
+/// Decodes `count` blocks that lie one after another; of a row_format, a row.
 using block_decoder = void (*)(const std::byte* blocks, std::size_t count, float* out) noexcept;
 
 template <class Format, float_vector V>
 void decode_blocks(const std::byte* blocks, std::size_t count, float* out) noexcept {
     constexpr dtype_info layout = info(Format::id);
-    for (std::size_t i = 0; i < count; ++i) Format::template decode<V>(blocks + i * layout.block_bytes, out + i * layout.block_size);
+    if constexpr (row_format<Format>)
+        Format::template decode_row<V>(blocks, count, out);
+    else
+        for (std::size_t i = 0; i < count; ++i) Format::template decode<V>(blocks + i * layout.block_bytes, out + i * layout.block_size);
 }
 
 /// The decoder of that dtype, exact; numbers wider than a float are rounded to nearest. Throws as visit().

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory_resource>
 
+#include <skald/backend/cpu/int8_rows.hpp>
 #include <skald/backend/cpu/parallel.hpp>
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/core/buffer.hpp>
@@ -58,7 +59,7 @@ inline constexpr std::size_t rows_of_tile = simd<Arch>::parts == 1   ? 6
                                                                      : 2;
 
 /// Which encodings a product reads.
-enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2, bf16_parts = 4 };
+enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2, bf16_parts = 4, int8_rows_whole = 8, int8_rows_and_outliers = 16 };
 
 /// 32 columns of 16 rows as what AMX multiplies: value ≈ high + low, of 16 bits together.
 struct bfloat16_parts {
@@ -66,7 +67,8 @@ struct bfloat16_parts {
     alignas(64) bfloat16 high[rows][columns], low[rows][columns];
 };
 
-/// Rows of floats (rows, cols), dense, and their encodings. Move-only; memory is taken once, for the greatest size.
+/// Rows of floats (rows, cols), dense, and their encodings. Move-only; memory is taken once, for the greatest size; for int8_rows.hpp when
+/// a product first asks.
 /// Ops that produce rows call begin(), fill rows, encode each while it is in the cache with finish(row), and end(). What they
 /// encode is what the last product asked for; a product encodes what is missing, so that results never depend on it.
 template <class Arch>
@@ -75,6 +77,7 @@ public:
     activations(std::size_t rows, std::size_t cols, bool encoded, std::pmr::memory_resource* memory)
         : max_rows_(rows),
           max_cols_(cols),
+          memory_(memory),
           values_(rows * cols, memory),
           int8_(encoded ? int8_blocks(rows, cols) : 0, memory),
           pairs_(encoded && has_bf16_dot ? rows * round_up(cols, 2) : 0, memory),
@@ -116,6 +119,8 @@ public:
 
     /// Makes these encodings present.
     void require(unsigned encodings, const workers& w) {
+        if (encodings & int8_rows_whole) whole_rows_.reserve(max_rows_, max_cols_, false, memory_);
+        if (encodings & int8_rows_and_outliers) parted_rows_.reserve(max_rows_, max_cols_, true, memory_);
         wanted_ = encodings;
         const unsigned missing = encodings & ~present_;
         if (missing == plain) return;
@@ -133,6 +138,9 @@ public:
     const bfloat16_parts* parts_at(std::size_t r) const noexcept {
         return parts_.data() + r / bfloat16_parts::rows * ceil_div(cols_, bfloat16_parts::columns);
     }
+
+    /// Row r under one scale, with its outliers apart or not.
+    const int8_row* int8_row_of(std::size_t r, bool outliers) const noexcept { return (outliers ? parted_rows_ : whole_rows_).row(r); }
 
 private:
     static constexpr std::size_t tile = rows_of_tile<Arch>;
@@ -152,6 +160,8 @@ private:
             int8_block* out = int8_.data() + int8_index(r, 0);
             for (std::size_t b = 0; b < cols_ / int8_block::size; ++b) encode_int8<Arch>(x + b * int8_block::size, out[b * tile]);
         }
+        if (encodings & int8_rows_whole) whole_rows_.encode(r, x, cols_);
+        if (encodings & int8_rows_and_outliers) parted_rows_.encode(r, x, cols_);
         if (encodings & bf16_pairs) {
             bfloat16* out = pairs_.data() + r * round_up(cols_, 2);
             std::size_t k = 0;
@@ -178,10 +188,12 @@ private:
 
     std::size_t max_rows_, max_cols_, rows_ = 0, cols_ = 0;
     unsigned wanted_ = plain, present_ = plain;
+    std::pmr::memory_resource* memory_;
     buffer<float> values_;
     buffer<int8_block> int8_;
     buffer<bfloat16> pairs_;
     buffer<bfloat16_parts> parts_;
+    int8_rows<Arch> whole_rows_, parted_rows_;
 };
 
 }  // namespace skald::inline SKALD_ISA::kernels

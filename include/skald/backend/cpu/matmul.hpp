@@ -9,6 +9,7 @@
 
 #include <skald/backend/cpu/amx_product.hpp>
 #include <skald/backend/cpu/decoded.hpp>
+#include <skald/backend/cpu/row_product.hpp>
 #include <skald/backend/cpu/tile.hpp>
 #include <skald/backend/ops.hpp>
 #include <skald/format/visit.hpp>
@@ -30,11 +31,17 @@ struct amx_kernel {
     static constexpr encoding reads = bf16_parts;
 };
 
+/// Stands for the products of row_product.hpp.
+template <class Arch, class Format>
+struct row_kernel : row_product<Arch, Format> {};
+
 /// The kernel that an unquantized format's products run with.
 template <class Arch, class Format, compute Policy>
 constexpr auto choose_kernel() noexcept {
     if constexpr (Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot)
         return std::type_identity<bfloat16_kernel<Arch>>{};
+    else if constexpr (Policy == compute::native && format::row_format<Format>)
+        return std::type_identity<row_kernel<Arch, Format>>{};
     else
         return std::type_identity<float_kernel<Arch, panel_layout<Format>>>{};
 }
@@ -215,6 +222,23 @@ private:
     const activations<Arch>& in_;
 };
 #endif
+
+template <class Arch, class Format>
+class product<row_kernel<Arch, Format>, Arch> {
+public:
+    static constexpr std::size_t row_block = row_kernel<Arch, Format>::row_block;
+    product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
+
+    void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        const packed_matrix& w = *job_.weight;
+        row_kernel<Arch, Format>::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
+                                      [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
+    }
+
+private:
+    const matmul_job<packed_matrix>& job_;
+    const activations<Arch>& in_;
+};
 
 /// All products of one input in one parallel region.
 template <class Arch, class Formats>

@@ -358,9 +358,6 @@ struct asymmetric_layout : number_codes<4, 0> {
     }
 };
 
-/// 127 · level of nf4, rounded.
-inline constexpr std::int8_t normal_levels[]{-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127};
-
 }  // namespace detail
 
 template <>
@@ -377,7 +374,7 @@ template <>
 struct quantized_layout<format::w4z_g128> : detail::asymmetric_layout<128> {};
 
 template <>
-struct quantized_layout<format::nf4> : detail::level_codes<4, detail::normal_levels> {
+struct quantized_layout<format::nf4> : detail::level_codes<4, format::detail::normal_levels> {
     using scales = half_scales<false, 2>;
     static void read(const std::uint8_t* p, file_block& out) noexcept { detail::symmetric_layout<64>::read(p, out); }
 };
