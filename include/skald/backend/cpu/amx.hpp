@@ -66,6 +66,11 @@ template <int Sums, int Left, int Right>
 SKALD_INLINE void multiply_bfloat16_tiles() noexcept {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
 }
+/// Sums += Left · Right, of signed bytes by unsigned ones: rows of 64 columns by fours of columns of 16 lanes; exact.
+template <int Sums, int Left, int Right>
+SKALD_INLINE void multiply_signed_unsigned_tiles() noexcept {
+    asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Left), "i"(Right));
+}
 
 /// Sums += Left · Right, of bytes: rows of 64 columns by fours of columns of 16 lanes; exact. Either side is signed or not.
 template <int Sums, int Left, int Right, bool SignedLeft, bool SignedRight>

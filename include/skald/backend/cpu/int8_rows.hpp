@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Rows of activations in eight bits under one scale each, for weights that have one scale a row too (row_product.hpp). Six rows lie
-// together, 64 columns at a time: [row / 6][column / 64][row % 6][64], so that a tile reads one stream, and a single row whole lines.
+// Rows of activations in eight bits under one scale each, for weights that have one scale a row too (row_product.hpp). Sixteen rows lie
+// together, 64 columns at a time: [row / 16][column / 64][row % 16][64], so that a tile reads one stream, a single row whole lines, and AMX
+// its tiles as they lie.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -16,7 +17,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// One row: value i ≈ scale · q[i], with scale = max |value| / 127 and q rounded to nearest, ties to even. Columns 64 j … 64 j + 63 lie at
 /// q + j · stride, zeros past the end.
 struct int8_row {
-    static constexpr std::size_t line = 64, together = 6, stride = line * together;
+    static constexpr std::size_t line = 64, together = 16, stride = line * together;
 
     std::int8_t* q = nullptr;
     const float* values = nullptr;      ///< the row itself

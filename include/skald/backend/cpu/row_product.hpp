@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include <skald/backend/cpu/activations.hpp>
+#include <skald/backend/cpu/amx.hpp>
 #include <skald/backend/cpu/packed.hpp>
 #include <skald/backend/cpu/tile.hpp>
 #include <skald/core/error.hpp>
@@ -92,18 +93,23 @@ public:
     template <class Put>
     static void run(const activations<Arch>& in, const std::byte* panels, std::size_t panel_bytes, std::size_t first, std::size_t last,
                     std::size_t row, std::size_t row_end, Put&& put) {
-        constexpr std::size_t chunk = 8;  // lines: those of two panels take 16 KiB of the first cache
+        constexpr std::size_t chunk = 16;  // lines: those of two panels take 32 KiB of the first cache
         const std::size_t cols = in.cols(), lines = ceil_div(cols, int8_row::line);
         const int8_row* x = in.int8_row_of(row, mixed);
         const std::size_t rows = row_end - row;
+        const bool by_tiles = rows > 1 && V::parts == 1 && may_use_amx();
         alignas(64) std::int32_t sums[row_block][panels_of_tile][lanes];
         for (std::size_t p = first; p < last; p += panels_of_tile) {
             const std::byte* panel[panels_of_tile];
             for (std::size_t i = 0; i < panels_of_tile; ++i) panel[i] = panels + std::min(p + i, last - 1) * panel_bytes;
+            for (std::size_t r = 0; r < round_up(rows, int8_row::together); ++r)
+                for (std::size_t i = 0; i < panels_of_tile; ++i) ints::broadcast(-layout::zero * x[r].sum).store(sums[r][i]);
             for (std::size_t j = 0; j < lines; j += chunk) {
                 const std::size_t end = std::min(j + chunk, lines);
                 if (rows == 1)
                     add<1>(panel, x, j, end, sums);
+                else if (by_tiles)
+                    add_by_tiles(panel, x, rows, j, end, sums);
                 else
                     for (std::size_t r = 0; r < rows; r += rows_of_tile) add<rows_of_tile>(panel, x + r, j, end, sums + r);
             }
@@ -118,10 +124,10 @@ private:
     using ints = simd_int<Arch>;
     using layout = panel_layout<Format>;
     static constexpr std::size_t panels_of_tile = V::parts == 1 ? 2 : 1;
-    static constexpr std::size_t rows_of_tile = V::parts == 1 ? 6 : V::parts == 2 ? 3 : 2;
-    static_assert(int8_row::together % rows_of_tile == 0 && row_block % rows_of_tile == 0);
+    static constexpr std::size_t rows_of_tile = V::parts == 1 ? 8 : V::parts == 2 ? 4 : 2;
+    static_assert(int8_row::together % rows_of_tile == 0 && row_block % int8_row::together == 0);
 
-    /// Adds lines [j, end) of R rows to their sums, which begin with line 0. The codes of rows follow those of the first.
+    /// Adds lines [j, end) of R rows to their sums. The codes of rows follow those of the first.
     template <std::size_t R>
     [[gnu::noinline]] static void add(const std::byte* const (&panel)[panels_of_tile], const int8_row* x, std::size_t j, std::size_t end,
                                       std::int32_t (*sums)[panels_of_tile][lanes]) noexcept {
@@ -129,8 +135,7 @@ private:
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (std::size_t p = 0; p < panels_of_tile; ++p)
-                sum[r][p] = j == 0 ? ints::broadcast(-layout::zero * x[r].sum) : ints::load(sums[r][p]);
+            for (std::size_t p = 0; p < panels_of_tile; ++p) sum[r][p] = ints::load(sums[r][p]);
         for (; j < end; ++j) {
             const std::int8_t* q = x->q + j * int8_row::stride;
             const std::size_t k = j * int8_row::line;
@@ -160,6 +165,51 @@ private:
             for (std::size_t p = 0; p < panels_of_tile; ++p) sum[r][p] = dot(sum[r][p], w[p], a);
         }
     }
+
+    /// The same for all rows, 32 at a time, by AMX; integers, so that sums are the same.
+    static void add_by_tiles(const std::byte* const (&panel)[panels_of_tile], const int8_row* x, std::size_t rows, std::size_t j,
+                             std::size_t end, std::int32_t (*sums)[panels_of_tile][lanes]) noexcept {
+#if defined(SKALD_ISA_HAS_AMX)
+        if constexpr (panels_of_tile == 2) {
+            const amx_tiles tiles(int8_row::together);
+            for (std::size_t r = 0; r < rows; r += 2 * int8_row::together) {
+                if (r + int8_row::together < rows)
+                    add_tiles<2>(panel, x + r, j, end, sums + r);
+                else
+                    add_tiles<1>(panel, x + r, j, end, sums + r);
+            }
+        }
+#else
+        static_cast<void>(panel), static_cast<void>(x), static_cast<void>(rows), static_cast<void>(j), static_cast<void>(end);
+        static_cast<void>(sums);
+#endif
+    }
+
+#if defined(SKALD_ISA_HAS_AMX)
+    /// Of 16 · R rows. Tiles 0 … 3 are sums, rows first.
+    template <int R>
+    [[gnu::noinline]] static void add_tiles(const std::byte* const (&panel)[panels_of_tile], const int8_row* x, std::size_t j,
+                                            std::size_t end, std::int32_t (*sums)[panels_of_tile][lanes]) noexcept {
+        constexpr std::size_t stride = sizeof *sums, second = int8_row::together;
+        constexpr int left = 4, right = amx_tiles::right;
+        load_tile<0>(sums[0][0], stride), load_tile<1>(sums[0][1], stride);
+        if constexpr (R == 2) load_tile<2>(sums[second][0], stride), load_tile<3>(sums[second][1], stride);
+        for (; j < end; ++j) {
+            load_tile<right>(layout::where(panel[0], j * int8_row::line));
+            load_tile<right + 1>(layout::where(panel[1], j * int8_row::line));
+            load_tile<left>(x->q + j * int8_row::stride);
+            multiply_signed_unsigned_tiles<0, left, right>();
+            multiply_signed_unsigned_tiles<1, left, right + 1>();
+            if constexpr (R == 2) {
+                load_tile<left + 1>(x[second].q + j * int8_row::stride);
+                multiply_signed_unsigned_tiles<2, left + 1, right>();
+                multiply_signed_unsigned_tiles<3, left + 1, right + 1>();
+            }
+        }
+        store_tile<0>(sums[0][0], stride), store_tile<1>(sums[0][1], stride);
+        if constexpr (R == 2) store_tile<2>(sums[second][0], stride), store_tile<3>(sums[second][1], stride);
+    }
+#endif
 
     static V scaled(const std::byte* panel, const int8_row& x, std::size_t cols, ints sum) noexcept {
         const float* scales = layout::scales(panel, cols);
