@@ -56,13 +56,26 @@ struct row_panel {
         return minima ? value + scales(panel, cols)[lanes + lane] : value;
     }
 
+    /// Four columns of each row as dot() takes them: signed where it takes signed bytes, and then 128 below the codes.
+    template <class Arch>
+    SKALD_INLINE static simd_int<Arch> codes(const std::byte* panel, std::size_t k) noexcept {
+        const auto raw = simd_int<Arch>::load(where(panel, k));
+        if constexpr (simd_int<Arch>::code_zero == 128)
+            return raw;
+        else
+            return add_bytes(raw, 128);
+    }
+    /// What such a code is short of its value.
+    template <class Arch>
+    static constexpr std::int32_t shortfall = 128 - simd_int<Arch>::code_zero - zero;
+
     template <class Arch>
     SKALD_INLINE static void load(const std::byte* panel, std::size_t cols, std::size_t k, simd<Arch> (&out)[group]) noexcept {
         using V = simd<Arch>;
         const V scale = V::load(scales(panel, cols));
-        const auto codes = simd_int<Arch>::load(where(panel, k));
+        const auto four = codes<Arch>(panel, k);
         for (std::size_t j = 0; j < group; ++j) {
-            const auto code = to_float(dot(simd_int<Arch>::broadcast(-zero), codes, simd_int<Arch>::broadcast(1 << (8 * j))));
+            const auto code = to_float(dot(simd_int<Arch>::broadcast(shortfall<Arch>), four, simd_int<Arch>::broadcast(1 << (8 * j))));
             if constexpr (minima)
                 out[j] = fma(code, scale, V::load(scales(panel, cols) + lanes));
             else
@@ -103,7 +116,8 @@ public:
             const std::byte* panel[panels_of_tile];
             for (std::size_t i = 0; i < panels_of_tile; ++i) panel[i] = panels + std::min(p + i, last - 1) * panel_bytes;
             for (std::size_t r = 0; r < round_up(rows, int8_row::together); ++r)
-                for (std::size_t i = 0; i < panels_of_tile; ++i) ints::broadcast(-layout::zero * x[r].sum).store(sums[r][i]);
+                for (std::size_t i = 0; i < panels_of_tile; ++i)
+                    ints::broadcast(layout::template shortfall<Arch> * x[r].sum).store(sums[r][i]);
             for (std::size_t j = 0; j < lines; j += chunk) {
                 const std::size_t end = std::min(j + chunk, lines);
                 if (rows == 1)
@@ -155,7 +169,7 @@ private:
         ints w[panels_of_tile];
 #pragma GCC unroll 4
         for (std::size_t p = 0; p < panels_of_tile; ++p) {
-            w[p] = ints::load(layout::where(panel[p], k));
+            w[p] = layout::template codes<Arch>(panel[p], k);
             if constexpr (R == 1) __builtin_prefetch(layout::where(panel[p], k) + prefetch_distance);
         }
 #pragma GCC unroll 16
