@@ -110,7 +110,7 @@ public:
         const std::size_t cols = in.cols(), lines = ceil_div(cols, int8_row::line);
         const int8_row* x = in.int8_row_of(row, mixed);
         const std::size_t rows = row_end - row;
-        const bool by_tiles = rows > 1 && V::parts == 1 && may_use_amx();
+        const bool by_tiles = rows > 1 && V::parts == 1 && ints::code_zero == 128 && may_use_amx();
         alignas(64) std::int32_t sums[row_block][panels_of_tile][lanes];
         for (std::size_t p = first; p < last; p += panels_of_tile) {
             const std::byte* panel[panels_of_tile];
