@@ -44,7 +44,7 @@ std::vector<variant> variants() {
             out.push_back({"llama", type, compute::native});
         }
     };
-    add(format::all_weights{});
+    add(format::file_weights{});
     out.push_back({"gpt2", dtype::f32, compute::exact});
     out.push_back({"gpt2", dtype::q8_0, compute::native});
     out.push_back({"llama", dtype::f16, compute::exact, 5});
