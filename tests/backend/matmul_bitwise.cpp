@@ -138,6 +138,21 @@ TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", 
         }
 }
 
+TEST_CASE("unpacked rows give the products of exact under either policy, copied or where they are", "[backend]") {
+    const std::size_t n = 50, rows = 7;
+    for (const dtype type : matrix_types) {
+        const std::size_t k = whole_blocks(type, 96);
+        const std::vector<float> x = random_floats(rows * k, 1);
+        const file_matrix file(type, n, k, 2);
+        const cpu<> exact({.policy = compute::exact}), native({.policy = compute::native});
+        const std::vector<float> expected = multiply(exact, exact.pack(file.view, packing::none), x, rows);
+        CAPTURE(to_string(type));
+        CHECK(same_bits(multiply(native, native.pack(file.view, packing::none), x, rows), expected));
+        CHECK(same_bits(multiply(native, native.view(file.view, packing::none), x, rows), expected));
+        if (info(type).block_size > 1) CHECK(same_bits(multiply(exact, exact.pack(file.view), x, rows), expected));
+    }
+}
+
 TEST_CASE("results do not depend on the number of threads", "[backend]") {
     const std::size_t n = 1000;
     for (const dtype type : matrix_types) {

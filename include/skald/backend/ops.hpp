@@ -32,7 +32,7 @@ enum class compute : std::uint8_t {
 /// How a model's matrices lie in memory.
 enum class packing : std::uint8_t {
     panels,  ///< as the backend's kernels read them fastest
-    none,    ///< rows as in the file. The CPU backend computes with them in f32, as `exact` does
+    none,    ///< rows as in the file. The CPU backend multiplies them in f32, as `exact` does
 };
 
 enum class norm_kind : std::uint8_t { none, rms, layer };
