@@ -141,6 +141,7 @@ TEMPLATE_LIST_TEST_CASE("a row's result does not depend on the rows beside it", 
 TEST_CASE("unpacked rows give the products of exact under either policy, copied or where they are", "[backend]") {
     const std::size_t n = 50, rows = 7;
     for (const dtype type : matrix_types) {
+        if (info(type).row_header != 0) continue;  // in panels only
         const std::size_t k = whole_blocks(type, 96);
         const std::vector<float> x = random_floats(rows * k, 1);
         const file_matrix file(type, n, k, 2);

@@ -15,6 +15,7 @@
 #include <skald/backend/ops.hpp>
 #include <skald/core/buffer.hpp>
 #include <skald/core/checked.hpp>
+#include <skald/core/error.hpp>
 #include <skald/core/large_pages.hpp>
 #include <skald/format/visit.hpp>
 #include <skald/format/weight_view.hpp>
@@ -145,6 +146,9 @@ matrix_layout layout_of(dtype type, std::size_t cols, compute policy, packing ho
             using layout = panel_layout<decltype(format)>;
             return {nullptr, nullptr, layout::panel_bytes(cols), layout::pack};
         });
+    if (info(type).row_header != 0)
+        fail(errc::unsupported, place, "rows of the format ", to_string(type),
+             " have scales of their own, and are multiplied in panels only");
     return {format::decoder<simd<Arch>>(Formats{}, type, place), nullptr, lanes * row_bytes(type, cols), nullptr};
 }
 
