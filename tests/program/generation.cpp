@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // run and chat, piped.
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include <nlohmann/json.hpp>
@@ -41,6 +42,27 @@ TEST_CASE("the same seed gives the same text, whatever the threads and the cache
     CHECK(text({"--seed", "8"}) != first);
     CHECK(text({"--temp", "0"}) == text({"--temp", "0", "--seed", "8"}));
     CHECK(text({"--temp", "0"}) == text({"--top-k", "1"}));
+}
+
+TEST_CASE("weights kept in a packed file give the same text, and a damaged one is told of and written anew") {
+    const temporary_folder folder;
+    const std::string quantized = data_file("tiny-llama-quant.gguf"), packed = (folder.path() / "packed").string();
+    const auto run = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", quantized, "-q", "-p", "about", "-n", "30", "--ignore-end", "--temp", "0"});
+        return skald_program(folder, more);
+    };
+    const std::string expected = run({}).out;
+    for (int time = 0; time < 2; ++time) {
+        const outcome o = run({"--packed-file", packed});
+        CHECK(o.out == expected);
+        CHECK(o.err.empty());
+    }
+    std::filesystem::resize_file(packed, 5000);
+    const outcome o = run({"--packed-file", packed});
+    CHECK(o.out == expected);
+    CHECK(o.err.find("cut off") != std::string::npos);
+    CHECK(run({"--packing", "none", "-t", "1"}).out == run({"--packing", "none", "-t", "2"}).out);
+    CHECK(run({"--packing", "some"}).status != 0);
 }
 
 TEST_CASE("the prompt comes from the option, a file or standard input alike") {

@@ -146,12 +146,15 @@ private:
     static constexpr std::size_t few_rows = std::max<std::size_t>(rows_of_tile<Arch> / 2, 1);
 
     void one_by_one(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
-        alignas(64) float sums[lanes];
-        for (std::size_t p = first; p < last; ++p)
+        alignas(64) float sums[panels_of_row][lanes];
+        const std::byte* panel[panels_of_row];
+        for (std::size_t p = first; p < last; p += panels_of_row) {
+            for (std::size_t i = 0; i < panels_of_row; ++i) panel[i] = weight_.panel(std::min(p + i, last - 1));
             for (std::size_t r = row; r < row_end; ++r) {
-                weight_.quantized()->one_row(weight_.panel(p), weight_.cols(), in_.int8_at(r, 0), rows_of_tile<Arch>, sums);
-                put(job_, p, r, simd<Arch>::load(sums));
+                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0), rows_of_tile<Arch>, sums);
+                for (std::size_t i = 0; i < std::min(panels_of_row, last - p); ++i) put(job_, p + i, r, simd<Arch>::load(sums[i]));
             }
+        }
     }
 
     void walk(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
@@ -279,7 +282,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t unit = 2;  // panels that stay together
+    static constexpr std::size_t unit = panels_of_row;  // panels that stay together
 
     /// Panels [first, last), counted over all jobs, each job's rounded up to whole units.
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const {

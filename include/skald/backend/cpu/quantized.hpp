@@ -37,6 +37,9 @@ SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> 
         return (as_float(sum) - simd<Arch>::broadcast(sums_zero)) * scale;
 }
 
+/// Panels that products of one row read side by side.
+inline constexpr std::size_t panels_of_row = 4;
+
 /// What a format's panels can do.
 struct quantized_panels {
     bool halves;  ///< groups of 16 columns, not 32
@@ -48,8 +51,10 @@ struct quantized_panels {
     void (*pack)(const weight_view& w, std::size_t first, std::byte* panel);
     /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns, n at most that.
     void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept;
-    /// The products of one row of activations, whose blocks lie `stride` apart. // out: (16)
-    void (*one_row)(const std::byte* panel, std::size_t cols, const int8_block* x, std::size_t stride, float* out) noexcept;
+    /// The products of one row of activations, whose blocks lie `stride` apart, with panels that follow one another (the last ones may be
+    /// the same): four streams of memory are read a quarter faster than one.
+    void (*one_row)(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
+                    float (&out)[panels_of_row][lanes]) noexcept;
 };
 
 namespace detail {
@@ -103,28 +108,37 @@ struct quantized_functions {
     }
 
     template <class Arch>
-    static void one_row(const std::byte* panel, std::size_t cols, const int8_block* x, std::size_t stride, float* out) noexcept {
+    static void one_row(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
+                        float (&out)[panels_of_row][lanes]) noexcept {
         using V = simd<Arch>;
-        constexpr std::size_t ahead = 2048;  // bytes of codes that are prefetched: some tens of lines, past the hardware's own
-        alignas(64) float scale[scales::groups][lanes], minimum[scales::groups][lanes];
-        V acc = V::zero();
+        constexpr std::size_t ahead = 1024;  // bytes of a panel's codes that are prefetched, into the second cache
+        const std::size_t all_codes = cols / block * codes::bytes, next_panels = panels_of_row * panel_bytes(cols);
+        alignas(64) float scale[panels_of_row][scales::groups][lanes], minimum[panels_of_row][scales::groups][lanes];
+        V acc[panels_of_row];
+        for (V& a : acc) a = V::zero();
         for (std::size_t k = 0; k < cols; k += columns) {
-            const std::byte* record = scales_at(panel, cols, k);
-            scales::template read<Arch>(record, scale, minimum);
+            for (std::size_t p = 0; p < panels_of_row; ++p) {
+                const std::byte* record = scales_at(panel[p], cols, k);
+                for (std::size_t line = 0; line < scales::bytes; line += 64) __builtin_prefetch(record + next_panels + line, 0, 2);
+                scales::template read<Arch>(record, scale[p], minimum[p]);
+            }
             for (std::size_t i = 0; i < columns; i += block, x += stride) {
-                const std::byte* p = codes_at(panel, k + i);
-                for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(p + ahead + line);
-                simd_int<Arch> w[8];
-                layout::unpack(p, w);
-                if constexpr (halves) {
-                    acc = add_group<0, 4>(w, *x, 1, scale[i / 16], minimum[i / 16], acc);
-                    acc = add_group<4, 8>(w, *x, 2, scale[i / 16 + 1], minimum[i / 16 + 1], acc);
-                } else {
-                    acc = add_group<0, 8>(w, *x, 0, scale[i / 32], minimum[i / 32], acc);
+                const std::size_t at = (k + i) / block * codes::bytes;
+                const std::size_t next = at + ahead < all_codes ? at + ahead : at + ahead - all_codes + next_panels;
+                for (std::size_t p = 0; p < panels_of_row; ++p) {
+                    for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line, 0, 2);
+                    simd_int<Arch> w[8];
+                    layout::unpack(panel[p] + at, w);
+                    if constexpr (halves) {
+                        acc[p] = add_group<0, 4>(w, *x, 1, scale[p][i / 16], minimum[p][i / 16], acc[p]);
+                        acc[p] = add_group<4, 8>(w, *x, 2, scale[p][i / 16 + 1], minimum[p][i / 16 + 1], acc[p]);
+                    } else {
+                        acc[p] = add_group<0, 8>(w, *x, 0, scale[p][i / 32], minimum[p][i / 32], acc[p]);
+                    }
                 }
             }
         }
-        acc.store(out);
+        for (std::size_t p = 0; p < panels_of_row; ++p) acc[p].store(out[p]);
     }
 
 private:
