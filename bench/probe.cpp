@@ -31,8 +31,7 @@ int main(int argc, char** argv) {
         if (threads == 0) return std::fputs("bench_probe: arguments are numbers of threads\n", stderr), 2;
         skald::thread_pool pool(threads);
         const double read = cli::bandwidth_probe(pool).measure() / 1e9;
-        std::printf("%s{\"threads\": %zu, \"read_gb_s\": %.2f, \"int8_gops\": %.1f, \"fma_gflops\": %.1f}%s\n", i == 1 ? "[" : " ",
-                    threads, read, together(pool, skald::bench::int8_peak), together(pool, skald::bench::fma_peak),
-                    i + 1 == argc ? "]" : ",");
+        std::printf("%s{\"threads\": %zu, \"read_gb_s\": %.2f, \"int8_gops\": %.1f, \"fma_gflops\": %.1f}%s\n", i == 1 ? "[" : " ", threads,
+                    read, together(pool, skald::bench::int8_peak), together(pool, skald::bench::fma_peak), i + 1 == argc ? "]" : ",");
     }
 }

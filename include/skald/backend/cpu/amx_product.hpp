@@ -22,6 +22,8 @@ namespace skald::inline SKALD_ISA::kernels {
 template <class Arch>
 class amx_product {
 public:
+    static constexpr bool walks = true;  ///< over panels and rows
+    static constexpr encoding reads = bf16_parts;
     static constexpr std::size_t row_block = 288;
 
     /// Panels [first, last) and rows [row, row_end), at most row_block of them; row a multiple of 16.

@@ -26,22 +26,13 @@ struct quantized_kernel {
     static constexpr encoding reads = int8;
 };
 
-/// Stands for the products of amx_product.hpp.
-struct amx_kernel {
-    static constexpr encoding reads = bf16_parts;
-};
-
-/// Stands for the products of row_product.hpp.
-template <class Arch, class Format>
-struct row_kernel : row_product<Arch, Format> {};
-
 /// The kernel that an unquantized format's products run with.
 template <class Arch, class Format, compute Policy>
 constexpr auto choose_kernel() noexcept {
     if constexpr (Policy == compute::native && Format::id == dtype::bf16 && has_bf16_dot)
         return std::type_identity<bfloat16_kernel<Arch>>{};
     else if constexpr (Policy == compute::native && format::row_format<Format>)
-        return std::type_identity<row_kernel<Arch, Format>>{};
+        return std::type_identity<row_product<Arch, Format>>{};
     else
         return std::type_identity<float_kernel<Arch, panel_layout<Format>>>{};
 }
@@ -207,35 +198,18 @@ private:
     const activations<Arch>& in_;
 };
 
-#if defined(SKALD_ISA_HAS_AMX)
-template <class Arch>
-class product<amx_kernel, Arch> {
+/// Of kernels that walk over panels and rows themselves: amx_product, row_product.
+template <class Kernel, class Arch>
+    requires Kernel::walks
+class product<Kernel, Arch> {
 public:
-    static constexpr std::size_t row_block = amx_product<Arch>::row_block;
+    static constexpr std::size_t row_block = Kernel::row_block;
     product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
 
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         const packed_matrix& w = *job_.weight;
-        amx_product<Arch>::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
-                               [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
-    }
-
-private:
-    const matmul_job<packed_matrix>& job_;
-    const activations<Arch>& in_;
-};
-#endif
-
-template <class Arch, class Format>
-class product<row_kernel<Arch, Format>, Arch> {
-public:
-    static constexpr std::size_t row_block = row_kernel<Arch, Format>::row_block;
-    product(const matmul_job<packed_matrix>& j, const activations<Arch>& in) noexcept : job_(j), in_(in) {}
-
-    void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
-        const packed_matrix& w = *job_.weight;
-        row_kernel<Arch, Format>::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
-                                      [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
+        Kernel::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
+                    [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
     }
 
 private:
@@ -306,7 +280,7 @@ private:
             using Format = decltype(format);
 #if defined(SKALD_ISA_HAS_AMX)
             if constexpr (Format::id == dtype::bf16)
-                if (policy_ == compute::native && may_use_amx()) return f(std::type_identity<amx_kernel>{});
+                if (policy_ == compute::native && may_use_amx()) return f(std::type_identity<amx_product<Arch>>{});
 #endif
             if (policy_ == compute::native)
                 f(choose_kernel<Arch, Format, compute::native>());

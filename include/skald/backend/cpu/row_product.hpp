@@ -98,6 +98,7 @@ template <class Arch, class Format>
 class row_product {
 public:
     static constexpr bool mixed = Format::id == dtype::w8_mixed;
+    static constexpr bool walks = true;  ///< over panels and rows
     static constexpr encoding reads = mixed ? int8_rows_and_outliers : int8_rows_whole;
     static constexpr std::size_t row_block = 288;
 
