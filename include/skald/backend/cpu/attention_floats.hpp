@@ -8,6 +8,7 @@
 
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/core/checked.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 

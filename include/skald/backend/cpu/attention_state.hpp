@@ -8,6 +8,7 @@
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/math.hpp>
 #include <skald/backend/cpu/simd.hpp>
+#include <skald/core/checked.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
