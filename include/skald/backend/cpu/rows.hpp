@@ -189,15 +189,17 @@ inline void embed_row(const packed_matrix& table, std::size_t row, float* y, boo
 }
 
 /// y = row, or y += row, of a matrix in panels of quantized.hpp.
-inline void embed_quantized_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
+template <class Arch>
+void embed_quantized_row(const packed_matrix& table, std::size_t row, float* y, bool accumulate) noexcept {
     const quantized_panels& format = *table.quantized();
     const std::size_t lane = row % lanes, group = format.halves ? 16 : 32;
+    const int zero = format.narrow ? byte_sums<Arch, true>::zero : byte_sums<Arch, false>::zero;
     unpacked_panel some;
     for (std::size_t k = 0; k < table.cols(); k += unpacked_panel::columns) {
         const std::size_t n = std::min(unpacked_panel::columns, table.cols() - k);
         format.unpack(table.panel(row / lanes), table.cols(), k, n, some);
         for (std::size_t i = 0; i < n; ++i) {
-            const auto code = static_cast<float>(some.code[i / 4][lane][i % 4] - 128);
+            const auto code = static_cast<float>(static_cast<std::int8_t>(some.code[i / 4][lane][i % 4] - zero));
             float value = some.scale[i / group][lane] * code;  // exact, so that the sum is rounded once, fused or not
             if (format.minima) value += some.minimum[i / group][lane];
             y[k + i] = accumulate ? y[k + i] + value : value;
@@ -223,7 +225,7 @@ void embed(const packed_matrix& table, std::span<const token_id> tokens, matrix_
     using copy = void (*)(const packed_matrix&, std::size_t, float*, bool) noexcept;
     const auto choose = [&]() -> copy {
         if (table.decode() != nullptr) return detail::embed_row;
-        if (table.quantized() != nullptr) return detail::embed_quantized_row;
+        if (table.quantized() != nullptr) return detail::embed_quantized_row<Arch>;
         return format::visit(panel_formats<Formats>{}, table.type(), "embed",
                              [](auto format) -> copy { return detail::embed_row<panel_layout<decltype(format)>>; });
     };
