@@ -70,8 +70,9 @@ void attention_case(benchmark::State& state, const attention_shape& shape, std::
     for (const std::size_t row : {std::size_t{0}, rows - 1}) {
         const auto want = plain_head(q.data() + row * q_cols, shape.head_dim, variant.scale,
                                      range.first_position + static_cast<position>(row), std::get<0>(runs));
+        // Values, of which none is above 6, are rounded to 1/16380 of their row's greatest.
         for (std::size_t d = 0; d < shape.head_dim; ++d)
-            if (!(std::fabs(out.row(row)[d] - want[d]) <= 1e-4)) return state.SkipWithError("attention is wrong");
+            if (!(std::fabs(out.row(row)[d] - want[d]) <= 5e-4)) return state.SkipWithError("attention is wrong");
     }
 
     const double best = bench::best_seconds(state, run);

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include <skald/core/buffer.hpp>
+#include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
 
 namespace skald::kv {
@@ -69,7 +70,9 @@ public:
           tokens_(options.tokens),
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
-          data_(data_bytes(shape, options), memory) {}
+          data_(data_bytes(shape, options), memory) {
+        prefer_large_pages(data_.span());
+    }
 
     static std::size_t bytes(const cache_shape& shape, const contiguous_options& options) {
         return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +

@@ -4,6 +4,7 @@
 // free list, and reference counts: forks share blocks and copy one only when they write into it. A sequence wastes less than
 // one block.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <tuple>
 
 #include <skald/core/buffer.hpp>
+#include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
 
 namespace skald::kv {
@@ -42,6 +44,7 @@ public:
           values_(values),
           slots_(slots),
           block_(static_cast<std::uint32_t>(block)),
+          shift_(std::has_single_bit(block) ? std::countr_zero(block) : none),
           kv_heads_(kv_heads),
           row_bytes_(row_bytes) {}
 
@@ -53,13 +56,17 @@ public:
 private:
     std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
         const auto u = static_cast<std::uint32_t>(p);
-        return ((slots_[segment].blocks[u / block_] * kv_heads_ + kv_head) * block_ + u % block_) * row_bytes_;
+        const std::uint32_t block = shift_ != none ? u >> shift_ : u / block_;
+        return ((slots_[segment].blocks[block] * kv_heads_ + kv_head) * block_ + (u - block * block_)) * row_bytes_;
     }
 
     std::byte* keys_;
     std::byte* values_;
     const slot* slots_;
+    static constexpr int none = -1;
+
     std::uint32_t block_;
+    int shift_;  // of blocks that are powers of two: a division costs as much as reading the row
     std::size_t kv_heads_, row_bytes_;
 };
 
@@ -85,6 +92,7 @@ public:
         std::fill_n(references_.data(), blocks_, 0u);
         for (std::size_t i = 0; i < blocks_; ++i) free_[i] = static_cast<std::uint32_t>(blocks_ - 1 - i);
         free_count_ = blocks_;
+        prefer_large_pages(data_.span());
     }
 
     static std::size_t bytes(const cache_shape& shape, const paged_options& options) {

@@ -29,7 +29,8 @@ struct tile_source {
     std::size_t segment, kv_head;
     position origin;
 
-    /// f(codec, at, n, row) for what each run holds of the tile's positions [from, to): row(i) is the address of the key of at + i.
+    /// f(codec, at, n, row, held) for what each run holds of the tile's positions [from, to): row(i) is the address of the key of at + i,
+    /// for every i below `held`, which may be more than n, and lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
         each(from, to, f, [this](const auto& run, position p) { return run.key(segment, kv_head, p); });
@@ -47,8 +48,10 @@ private:
             const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
             const position end = std::min(origin + static_cast<position>(to), run.end(segment));
             if (begin < end)
-                f(typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin),
-                  [&](std::size_t i) { return address(run, begin + static_cast<position>(i)); });
+                f(
+                    typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin),
+                    [&](std::size_t i) { return address(run, begin + static_cast<position>(i)); },
+                    static_cast<std::size_t>(run.end(segment) - begin));
         };
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
     }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include <skald/backend/cpu/activations.hpp>
@@ -39,7 +40,7 @@ public:
 
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
         const std::size_t pairs = pairs_of(width);
-        return unit * (width + 1) + lanes * pairs + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
+        return unit * width + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
                block * (std::max(tile_size, width) + tile_size + tile_size / 2) +
                (has_amx ? byte_planes::floats * (steps_of(width) * (ceil_div(queries, block) + tile_size / lanes) + width / lanes + 1) : 0);
     }
@@ -48,8 +49,6 @@ public:
         const auto take = [&](std::size_t n) { return std::exchange(memory, memory + n); };
         const auto take_words = [&](std::size_t n) { return reinterpret_cast<std::int32_t*>(take(n)); };
         piece_ = take(unit * width);
-        piece_factor_ = take(unit);
-        piece_words_ = take_words(lanes * pairs_);
         keys_ = take_words(tile_size * pairs_);
         values_ = take_words(tile_size / 2 * width);
         key_scale_ = take(tile_size);
@@ -94,21 +93,9 @@ public:
     void read(std::size_t from, std::size_t to, const Source& source) noexcept {
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
-            V sizes[unit];
-            start_piece(sizes);
-            source.keys(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
-                read_rows<Codec>(j - at, n, row, sizes, [](V size, V v) { return fma(v, v, size); });
-            });
-            each_half(sizes,
-                      [&](std::size_t h, const V(&rows)[lanes]) { measure(square_root(sum_rows(rows)), length, key_scale_ + at, h); });
-            lay_out_keys(at);
-            start_piece(sizes);
-            source.values(first, last, [&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row) {
-                read_rows<Codec>(j - at, n, row, sizes, [](V size, V v) { return magnitude(size, v); });
-            });
-            each_half(sizes,
-                      [&](std::size_t h, const V(&rows)[lanes]) { measure(greatest_of_rows(rows), greatest, value_scale_ + at, h); });
-            lay_out_values(at);
+            read_piece(at, [&](const auto& f) { source.keys(first, last, f); }, [&](const auto&... args) { lay_out_keys(at, args...); });
+            read_piece(
+                at, [&](const auto& f) { source.values(first, last, f); }, [&](const auto&... args) { lay_out_values(at, args...); });
         }
         if (by_tiles_) split_tile();
     }
@@ -139,74 +126,103 @@ private:
             low_words(to_words(columns(d), by), d + lanes < width_ ? to_words(columns(d + lanes), by) : I::broadcast(0)).store(out + d / 2);
     }
 
-    SKALD_INLINE void start_piece(V (&sizes)[unit]) noexcept {
-        for (V& size : sizes) size = V::zero();
-    }
-
-    /// Rows [r, r + n) of the piece as floats, and sizes[i] = grow(sizes[i], v) for each 16 values v of row i.
-    template <class Codec, class Row, class Grow>
-    void read_rows(std::size_t r, std::size_t n, const Row& row, V (&sizes)[unit], const Grow& grow) noexcept {
-        switch (width_) {
-            case 4 * lanes: return read_rows<Codec, 4>(r, n, row, sizes, grow);
-            case 8 * lanes: return read_rows<Codec, 8>(r, n, row, sizes, grow);
-            default: return read_rows<Codec, 0>(r, n, row, sizes, grow);
-        }
-    }
-    /// The same for heads of N vectors; 0: of any width.
-    template <class Codec, std::size_t N, class Row, class Grow>
-    SKALD_INLINE void read_rows(std::size_t r, std::size_t n, const Row& row, V (&sizes)[unit], const Grow& grow) noexcept {
-        const std::size_t width = N == 0 ? width_ : N * lanes;
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::byte* bytes = row(i);
-            float* out = piece_ + (r + i) * width;
-            V size = V::zero();
-#pragma GCC unroll 8
-            for (std::size_t d = 0; d < width; d += lanes) {
-                const V v = Codec::template decode<V>(bytes, d);
-                size = grow(size, v);
-                v.store(out + d);
+    /// lay_out(row, fetch) of the 32 rows of a piece, where row(r, d) is vector d of row r, decoded as they are laid out where one run has
+    /// them all, else from floats, zeros where no run has anything; fetch(r) brings what the next piece has in that place.
+    template <class Each, class LayOut>
+    SKALD_INLINE void read_piece(std::size_t at, const Each& each, const LayOut& lay_out) noexcept {
+        bool whole = false, zeroed = false;
+        const auto zero = [&] {
+            if (!zeroed) std::fill_n(piece_, unit * width_, 0.0f);
+            zeroed = true;
+        };
+        each([&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row, std::size_t held) {
+            const std::byte *rows[unit], *next[unit];
+            for (std::size_t i = 0; i < n; ++i) rows[i] = row(i);
+            if (n == unit) {
+                const std::size_t bytes = Codec::row_bytes(width_);
+                for (std::size_t i = 0; i < n; ++i) next[i] = i + unit < held ? row(i + unit) : rows[i];
+                lay_out([&](std::size_t r, std::size_t d) { return Codec::template decode<V>(rows[r], d); },
+                        [&](std::size_t r) {
+                            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(next[r] + line);
+                        });
+                whole = true;
+                return;
             }
-            sizes[r + i] = size;
-        }
+            zero();
+            for (std::size_t i = 0; i < n; ++i)
+                for (std::size_t d = 0; d < width_; d += lanes)
+                    Codec::template decode<V>(rows[i], d).store(piece_ + (j - at + i) * width_ + d);
+        });
+        if (whole) return;
+        zero();
+        lay_out([this](std::size_t r, std::size_t d) { return V::load(piece_ + r * width_ + d); }, [](std::size_t) {});
     }
 
+    /// The factors to words of 16 rows, which make their size `limit`; `scale` leads back. Zero for rows of zeros.
+    SKALD_INLINE static void measure(V size, float limit, float* factor, float* scale) noexcept {
+        const V smallest = V::broadcast(least), range = max(smallest, size);
+        zero_up_to(size, smallest, V::broadcast(limit) / range).store(factor);
+        zero_up_to(size, smallest, range * V::broadcast(1.0f / limit)).store(scale);
+    }
+
+    /// f(the head's vectors), as a constant where heads are common.
     template <class F>
-    SKALD_INLINE static void each_half(const V (&sizes)[unit], const F& f) noexcept {
-        for (std::size_t h = 0; h < unit; h += lanes) {
-            V rows[lanes];
-            for (std::size_t r = 0; r < lanes; ++r) rows[r] = sizes[h + r];
-            f(h, rows);
+    SKALD_INLINE void with_vectors(const F& f) const noexcept {
+        switch (width_) {
+            case 4 * lanes: return f(std::integral_constant<std::size_t, 4>{});
+            case 8 * lanes: return f(std::integral_constant<std::size_t, 8>{});
+            default: return f(width_ / lanes);
         }
     }
 
-    /// The factors to words, which make a row's size `limit`, and back; zero for rows of zeros and for those that nothing was read into.
-    SKALD_INLINE void measure(V size, float limit, float* scale, std::size_t h) noexcept {
-        const V range = max(V::broadcast(least), size);
-        (V::broadcast(limit) / range).store(piece_factor_ + h);
-        (range * V::broadcast(1.0f / limit)).store(scale + h);
-        alignas(64) float sizes[lanes];
-        size.store(sizes);
-        for (std::size_t r = 0; r < lanes; ++r)
-            if (sizes[r] <= least) scale[h + r] = piece_factor_[h + r] = 0.0f;
+    template <class Row, class Fetch>
+    SKALD_INLINE void lay_out_keys(std::size_t at, const Row& row, const Fetch& fetch) noexcept {
+        with_vectors([&](auto vectors) {
+            alignas(64) float factor[lanes];
+            alignas(64) std::int32_t words[lanes][lanes];
+            for (std::size_t h = 0; h < unit; h += lanes) {
+                V squares[lanes];
+                for (std::size_t r = 0; r < lanes; ++r) {
+                    fetch(h + r);
+                    squares[r] = V::zero();
+                    for (std::size_t i = 0; i < vectors; ++i) {
+                        const V v = row(h + r, i * lanes);
+                        squares[r] = fma(v, v, squares[r]);
+                    }
+                }
+                measure(square_root(sum_rows(squares)), length, factor, key_scale_ + at + h);
+                for (std::size_t i = 0; i < vectors; i += 2) {
+                    for (std::size_t r = 0; r < lanes; ++r) {
+                        const V by = V::broadcast(factor[r]);
+                        const I second = i + 1 < vectors ? to_words(row(h + r, (i + 1) * lanes), by) : I::broadcast(0);
+                        low_words(to_words(row(h + r, i * lanes), by), second).store(words[r]);
+                    }
+                    transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
+                }
+            }
+        });
     }
 
-    void lay_out_keys(std::size_t at) noexcept {
-        for (std::size_t h = 0; h < unit; h += lanes) {
-            for (std::size_t r = 0; r < lanes; ++r)
-                encode_row(V::broadcast(piece_factor_[h + r]), piece_words_ + r * pairs_,
-                           [&](std::size_t d) { return V::load(piece_ + (h + r) * width_ + d); });
-            for (std::size_t i = 0; i < pairs_; i += lanes)
-                transpose<Arch>(piece_words_ + i, pairs_, keys_ + i * tile_size + at + h, tile_size);
-        }
-    }
-
-    void lay_out_values(std::size_t at) noexcept {
-        for (std::size_t r = 0; r < lanes; ++r) {
-            const float *a = piece_ + r * width_, *b = a + lanes * width_;
-            const V by_a = V::broadcast(piece_factor_[r]), by_b = V::broadcast(piece_factor_[r + lanes]);
-            for (std::size_t d = 0; d < width_; d += lanes)
-                low_words(to_words(V::load(a + d), by_a), to_words(V::load(b + d), by_b)).store(values_ + (at / 2 + r) * width_ + d);
-        }
+    template <class Row, class Fetch>
+    SKALD_INLINE void lay_out_values(std::size_t at, const Row& row, const Fetch& fetch) noexcept {
+        with_vectors([&](auto vectors) {
+            alignas(64) float factor[unit];
+            for (std::size_t h = 0; h < unit; h += lanes) {
+                V sizes[lanes];
+                for (std::size_t r = 0; r < lanes; ++r) {
+                    fetch(h + r);
+                    sizes[r] = V::zero();
+                    for (std::size_t i = 0; i < vectors; ++i) sizes[r] = magnitude(sizes[r], row(h + r, i * lanes));
+                }
+                measure(greatest_of_rows(sizes), greatest, factor + h, value_scale_ + at + h);
+            }
+            for (std::size_t r = 0; r < lanes; ++r) {
+                const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
+                std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
+                for (std::size_t i = 0; i < vectors; ++i)
+                    low_words(to_words(row(r, i * lanes), by_a), to_words(row(r + lanes, i * lanes), by_b)).store(out + i * lanes);
+            }
+        });
     }
 
     /// At most 16 queries.
@@ -358,8 +374,7 @@ private:
     bool by_tiles_ = false;
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
-    float *piece_, *piece_factor_;          // (32, width), (32): rows on their way to words
-    std::int32_t* piece_words_;             // (16, pairs)
+    float* piece_;                          // (32, width): rows that no run has all of
     std::int32_t* keys_;                    // (pairs, tile_size)
     std::int32_t* values_;                  // (tile_size / 2, width), pairs of positions
     float *key_scale_, *value_scale_;       // (tile_size)

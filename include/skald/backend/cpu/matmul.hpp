@@ -162,11 +162,12 @@ private:
                 n = std::min(unpacked_panel::columns, cols - k);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
                 const bool more = k + n < cols;
+                const codes next = more ? codes_of(p, last, k + n) : codes_of(p + tile::panels, last, 0);
                 for (std::size_t t = 0; t < tiles; ++t) {
                     const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
                     if (!more) fetch_results(job, p, panels, begin, end);
-                    run(panel, in_.int8_at(begin, k), n / int8_block::size, k == 0, sums + t * tile::rows);
-                    fetch(more ? p : p + tile::panels, std::min(p + tile::panels * (more ? 1 : 2), last), more ? k + n : 0, t, tiles);
+                    run(panel, in_.int8_at(begin, k), n / int8_block::size, k == 0, next.part(t, tiles, n / int8_block::size),
+                        sums + t * tile::rows);
                     if (more) continue;
                     for (std::size_t r = begin; r < end; ++r)
                         for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
@@ -184,13 +185,32 @@ private:
         }
     }
 
-    /// Part t of `parts` of the codes that the products of panels [first, last) from column k on unpack: to the second cache.
-    void fetch(std::size_t first, std::size_t last, std::size_t k, std::size_t t, std::size_t parts) const noexcept {
-        const std::size_t block_bytes = weight_.quantized()->code_bytes;
-        const std::size_t lines = std::min(unpacked_panel::columns, weight_.cols() - k) / int8_block::size * block_bytes / 64;
-        for (std::size_t p = first; p < last; ++p)
-            for (std::size_t line = lines * t / parts; line < lines * (t + 1) / parts; ++line)
-                __builtin_prefetch(weight_.panel(p) + k / int8_block::size * block_bytes + line * 64, 0, 2);
+    /// The codes of a tile's panels that are unpacked next.
+    struct codes {
+        const std::byte* at = nullptr;
+        std::size_t stride = 0, lines = 0;
+
+        /// What tile t of `tiles` fetches, block by block: the last ones do, so that activations do not push codes out of the cache again.
+        typename quantized_tile<Arch>::fetch part(std::size_t t, std::size_t tiles, std::size_t blocks) const noexcept {
+            constexpr std::size_t enough = 8;
+            const std::size_t fetching = std::min(tiles, enough), each = ceil_div(lines, fetching * blocks);
+            const std::size_t from = (t + fetching - tiles) * blocks * each;  // wraps before the first that fetches
+            if (t + fetching < tiles || from >= lines) return {};
+            return {at + from * 64, stride, each};
+        }
+    };
+
+    /// Of the panels from p on, columns k and following; their scales are fetched now.
+    codes codes_of(std::size_t p, std::size_t last, std::size_t k) const noexcept {
+        if (p >= last) return {};
+        const std::size_t cols = weight_.cols(), n = std::min(unpacked_panel::columns, cols - k);
+        const std::size_t block_bytes = weight_.quantized()->code_bytes, all = cols / int8_block::size * block_bytes;
+        const std::size_t panels = std::min(quantized_tile<Arch>::panels, last - p), scales = weight_.panel_bytes() - all;
+        for (std::size_t i = 0; i < panels; ++i)
+            for (std::size_t at = scales * k / cols / 64 * 64; at < scales * (k + n) / cols; at += 64)
+                __builtin_prefetch(weight_.panel(p + i) + all + at);
+        return {weight_.panel(p) + k / int8_block::size * block_bytes, panels == 1 ? 0 : weight_.panel_bytes(),
+                n / int8_block::size * block_bytes / 64};
     }
 
     const matmul_job<packed_matrix>& job_;
@@ -225,7 +245,7 @@ public:
 
     matmul(activations<Arch>& in, std::span<const job> jobs, compute policy, const workers& w) : in_(in), jobs_(jobs), policy_(policy) {
         // The int8 blocks of a block of rows stay in the second cache from panel to panel.
-        constexpr std::size_t cached = 1 << 20, whole = 48;  // whole tiles of every kernel
+        constexpr std::size_t cached = 8 << 20, whole = 48;  // whole tiles of every kernel
         const std::size_t fit = cached / (in.cols() / int8_block::size * sizeof(int8_block) + 1) / whole * whole;
         std::size_t panels = 0, bytes = 0, rows = std::max(fit, whole);
         unsigned encodings = plain;

@@ -111,6 +111,10 @@ public:
             return xsimd::select(index < limit, batch(a.r_[i]), batch(b.r_[i]));
         });
     }
+    /// Zero where a ≤ limit, b elsewhere.
+    SKALD_INLINE friend simd zero_up_to(simd a, simd limit, simd b) noexcept {
+        return make([&](std::size_t i) { return xsimd::select(batch(a.r_[i]) <= batch(limit.r_[i]), batch(0.0f), batch(b.r_[i])); });
+    }
     /// Lanes 2i and 2i + 1 exchanged.
     SKALD_INLINE friend simd swap_pairs(simd a) noexcept {
         return make([&](std::size_t i) { return native::swap_pairs(a.r_[i]); });
