@@ -82,7 +82,8 @@ struct row_range {
 };
 
 /// What a kernel may know of a KV cache at one layer. Trivially copyable. A view is a tuple of homogeneous runs; a run holds
-/// the positions [begin(segment), end(segment)) of each segment of the step, encoded by one codec.
+/// the positions [begin(segment), end(segment)) of each segment of the step, encoded by one codec. The rows of as many positions as
+/// stretch(p) says follow that of p, row_bytes() apart.
 template <class R>
 concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::size_t segment, std::size_t kv_head, position p) {
     typename R::codec;
@@ -90,6 +91,8 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
     { run.end(segment) } -> std::same_as<position>;
     { run.key(segment, kv_head, p) } -> std::same_as<std::byte*>;
     { run.value(segment, kv_head, p) } -> std::same_as<std::byte*>;
+    { run.row_bytes() } -> std::same_as<std::size_t>;
+    { run.stretch(p) } -> std::same_as<std::size_t>;
 };
 
 /// The backend concept. `B` is a cheap value (pointers to the executor and the memory resource, the compute policy).

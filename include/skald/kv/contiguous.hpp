@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <memory_resource>
 #include <span>
 #include <string>
@@ -46,6 +47,8 @@ public:
     position end(std::size_t segment) const noexcept { return slots_[segment].end; }
     std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
     std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
+    std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t stretch(position) const noexcept { return std::numeric_limits<std::size_t>::max(); }
 
 private:
     std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {

@@ -4,7 +4,6 @@
 // free list, and reference counts: forks share blocks and copy one only when they write into it. A sequence wastes less than
 // one block.
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -44,7 +43,6 @@ public:
           values_(values),
           slots_(slots),
           block_(static_cast<std::uint32_t>(block)),
-          shift_(std::has_single_bit(block) ? std::countr_zero(block) : none),
           kv_heads_(kv_heads),
           row_bytes_(row_bytes) {}
 
@@ -52,21 +50,19 @@ public:
     position end(std::size_t segment) const noexcept { return slots_[segment].end; }
     std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
     std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
+    std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t stretch(position p) const noexcept { return block_ - static_cast<std::uint32_t>(p) % block_; }
 
 private:
     std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
         const auto u = static_cast<std::uint32_t>(p);
-        const std::uint32_t block = shift_ != none ? u >> shift_ : u / block_;
-        return ((slots_[segment].blocks[block] * kv_heads_ + kv_head) * block_ + (u - block * block_)) * row_bytes_;
+        return ((slots_[segment].blocks[u / block_] * kv_heads_ + kv_head) * block_ + u % block_) * row_bytes_;
     }
 
     std::byte* keys_;
     std::byte* values_;
     const slot* slots_;
-    static constexpr int none = -1;
-
     std::uint32_t block_;
-    int shift_;  // of blocks that are powers of two: a division costs as much as reading the row
     std::size_t kv_heads_, row_bytes_;
 };
 

@@ -29,8 +29,8 @@ struct tile_source {
     std::size_t segment, kv_head;
     position origin;
 
-    /// f(codec, at, n, row, held) for what each run holds of the tile's positions [from, to): row(i) is the address of the key of at + i,
-    /// for every i below `held`, which may be more than n, and lead to the tiles that are read next.
+    /// f(codec, at, n, rows, held) for what each run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
+    /// the keys of at + i and following; i + count is at most `held`, which may be more than n and lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
         each(from, to, f, [this](const auto& run, position p) { return run.key(segment, kv_head, p); });
@@ -47,11 +47,17 @@ private:
         const auto visit = [&]<class Run>(const Run& run) {
             const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
             const position end = std::min(origin + static_cast<position>(to), run.end(segment));
-            if (begin < end)
-                f(
-                    typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin),
-                    [&](std::size_t i) { return address(run, begin + static_cast<position>(i)); },
-                    static_cast<std::size_t>(run.end(segment) - begin));
+            if (begin >= end) return;
+            const auto rows = [&](std::size_t i, std::size_t count, const std::byte** out) {
+                for (std::size_t done = 0; done < count;) {
+                    const position p = begin + static_cast<position>(i + done);
+                    const std::byte* at = address(run, p);
+                    for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += run.row_bytes())
+                        out[done++] = at;
+                }
+            };
+            f(typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
+              static_cast<std::size_t>(run.end(segment) - begin));
         };
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
     }

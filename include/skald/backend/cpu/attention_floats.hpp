@@ -61,11 +61,11 @@ public:
 
 private:
     auto decode_into(float* rows) const noexcept {
-        return [this, rows]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row, std::size_t) {
-            for (std::size_t i = 0; i < n; ++i) {
-                const std::byte* bytes = row(i);
-                for (std::size_t d = 0; d < width_; d += lanes) Codec::template decode<V>(bytes, d).store(rows + (j + i) * width_ + d);
-            }
+        return [this, rows]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t) {
+            const std::byte* bytes[tile_size];
+            addresses(0, n, bytes);
+            for (std::size_t i = 0; i < n; ++i)
+                for (std::size_t d = 0; d < width_; d += lanes) Codec::template decode<V>(bytes[i], d).store(rows + (j + i) * width_ + d);
         };
     }
 

@@ -135,15 +135,17 @@ private:
             if (!zeroed) std::fill_n(piece_, unit * width_, 0.0f);
             zeroed = true;
         };
-        each([&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& row, std::size_t held) {
+        each([&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
             const std::byte *rows[unit], *next[unit];
-            for (std::size_t i = 0; i < n; ++i) rows[i] = row(i);
+            addresses(0, n, rows);
             if (n == unit) {
                 const std::size_t bytes = Codec::row_bytes(width_);
-                for (std::size_t i = 0; i < n; ++i) next[i] = i + unit < held ? row(i + unit) : rows[i];
+                const std::size_t more = std::min(held - unit, unit);
+                addresses(unit, more, next);
+                std::copy(rows + more, rows + unit, next + more);
                 lay_out([&](std::size_t r, std::size_t d) { return Codec::template decode<V>(rows[r], d); },
                         [&](std::size_t r) {
-                            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(next[r] + line);
+                            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(next[r] + line, 0, 2);
                         });
                 whole = true;
                 return;

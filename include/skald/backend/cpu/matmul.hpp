@@ -154,15 +154,17 @@ private:
         const auto run = tile::of(*weight_.quantized());
         const matmul_job<packed_matrix> job = job_;
         const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
+        // The first cache holds columns, those that come next and the activations of few tiles.
+        const std::size_t columns = tiles <= 6 ? unpacked_panel::columns / 2 : unpacked_panel::columns;
         unpacked_panel panel[tile::panels];
         alignas(64) typename tile::sums sums[row_block];
         for (std::size_t p = first; p < last; p += tile::panels) {
             const std::size_t panels = std::min(tile::panels, last - p);
             for (std::size_t k = 0, n; k < cols; k += n) {
-                n = std::min(unpacked_panel::columns, cols - k);
+                n = std::min(columns, cols - k);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
                 const bool more = k + n < cols;
-                const codes next = more ? codes_of(p, last, k + n) : codes_of(p + tile::panels, last, 0);
+                const codes next = more ? codes_of(p, last, k + n, columns) : codes_of(p + tile::panels, last, 0, columns);
                 for (std::size_t t = 0; t < tiles; ++t) {
                     const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
                     if (!more) fetch_results(job, p, panels, begin, end);
@@ -201,9 +203,9 @@ private:
     };
 
     /// Of the panels from p on, columns k and following; their scales are fetched now.
-    codes codes_of(std::size_t p, std::size_t last, std::size_t k) const noexcept {
+    codes codes_of(std::size_t p, std::size_t last, std::size_t k, std::size_t columns) const noexcept {
         if (p >= last) return {};
-        const std::size_t cols = weight_.cols(), n = std::min(unpacked_panel::columns, cols - k);
+        const std::size_t cols = weight_.cols(), n = std::min(columns, cols - k);
         const std::size_t block_bytes = weight_.quantized()->code_bytes, all = cols / int8_block::size * block_bytes;
         const std::size_t panels = std::min(quantized_tile<Arch>::panels, last - p), scales = weight_.panel_bytes() - all;
         for (std::size_t i = 0; i < panels; ++i)

@@ -49,7 +49,7 @@ struct quantized_panels {
     std::size_t (*panel_bytes)(std::size_t cols) noexcept;
     /// Rows first … first + 15 of w (fewer at the end) into a zeroed panel.
     void (*pack)(const weight_view& w, std::size_t first, std::byte* panel);
-    /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns, n at most that.
+    /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns / 2, n at most unpacked_panel::columns.
     void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept;
     /// The products of one row of activations, whose blocks lie `stride` apart, with panels that follow one another (the last ones may be
     /// the same): four streams of memory are read a quarter faster than one.
@@ -67,7 +67,7 @@ struct quantized_functions {
     static constexpr std::size_t block = int8_block::size;
     static constexpr std::size_t columns = info(Format::id).block_size;  // a block of the file
     static constexpr bool halves = columns / scales::groups == 16;
-    static_assert(columns / scales::groups == (halves ? 16 : 32) && unpacked_panel::columns % columns == 0);
+    static_assert(columns / scales::groups == (halves ? 16 : 32) && unpacked_panel::columns / 2 % columns == 0);
 
     static std::size_t panel_bytes(std::size_t cols) noexcept {
         return round_up(cols / block * codes::bytes + cols / columns * scales::bytes, 64);
