@@ -17,15 +17,17 @@ struct plain_run {
     std::byte* keys;
     std::byte* values;
     position first, last;  // of every segment
-    std::size_t segment_bytes, head_bytes, row_bytes;
+    std::size_t segment_bytes, head_bytes, row_stride;
 
     position begin(std::size_t) const { return first; }
     position end(std::size_t) const { return last; }
     std::size_t at(std::size_t segment, std::size_t head, position p) const {
-        return segment * segment_bytes + head * head_bytes + static_cast<std::size_t>(p) * row_bytes;
+        return segment * segment_bytes + head * head_bytes + static_cast<std::size_t>(p) * row_stride;
     }
     std::byte* key(std::size_t segment, std::size_t head, position p) const { return keys + at(segment, head, p); }
     std::byte* value(std::size_t segment, std::size_t head, position p) const { return values + at(segment, head, p); }
+    std::size_t row_bytes() const { return row_stride; }
+    std::size_t stretch(position p) const { return 3 - static_cast<std::size_t>(p) % 3; }  // uneven pieces
 };
 
 /// Keys and values of `segments` sequences of `length` tokens, filled with random heads. Bytes nobody may read are NaNs.
