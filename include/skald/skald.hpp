@@ -16,7 +16,9 @@
 #include <skald/kv/any.hpp>
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>

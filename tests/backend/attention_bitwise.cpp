@@ -5,27 +5,6 @@
 using namespace skald;
 using namespace skald::test;
 
-namespace {
-
-/// Rows 0 … length - 1 in steps of `chunk`.
-template <class Backend, class Variant, class Runs>
-std::vector<float> in_chunks(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,
-                             std::size_t length, std::size_t chunk, const Runs& runs) {
-    const std::size_t cols = shape.heads * shape.head_dim;
-    std::vector<float> out;
-    for (std::size_t at = 0; at < length; at += chunk) {
-        const std::size_t rows = std::min(chunk, length - at);
-        const row_range range{0, rows, static_cast<position>(at)};
-        const auto first = q.begin() + static_cast<std::ptrdiff_t>(at * cols);
-        const std::vector<float> part =
-            attend(backend, {first, first + static_cast<std::ptrdiff_t>(rows * cols)}, shape, variant, std::span(&range, 1), runs);
-        out.insert(out.end(), part.begin(), part.end());
-    }
-    return out;
-}
-
-}  // namespace
-
 TEMPLATE_LIST_TEST_CASE("rows attend alike in one step and in many", "[backend]", architectures) {
     const std::size_t length = 300;
     for (const std::size_t head_dim : {24, 64})

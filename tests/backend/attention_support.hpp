@@ -85,4 +85,50 @@ std::vector<float> attend(const Backend& backend, const std::vector<float>& q, c
     return {values.data(), values.data() + rows * cols};
 }
 
+/// Rows 0 … length - 1 in steps of `chunk`.
+template <class Backend, class Variant, class Runs>
+std::vector<float> in_chunks(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,
+                             std::size_t length, std::size_t chunk, const Runs& runs) {
+    const std::size_t cols = shape.heads * shape.head_dim;
+    std::vector<float> out;
+    for (std::size_t at = 0; at < length; at += chunk) {
+        const std::size_t rows = std::min(chunk, length - at);
+        const row_range range{0, rows, static_cast<position>(at)};
+        const auto first = q.begin() + static_cast<std::ptrdiff_t>(at * cols);
+        const std::vector<float> part =
+            attend(backend, {first, first + static_cast<std::ptrdiff_t>(rows * cols)}, shape, variant, std::span(&range, 1), runs);
+        out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+}
+
+/// Attention against the naive backend.
+/// A convex combination of values of magnitude about 1, with weights e^s: c · eps, with room for the scores' own rounding. Words round
+/// each operand by 2^-16 of a row's length, some sqrt(head_dim), and weights by 2^-16 of theirs; scores are scale · sqrt(head_dim)
+/// products.
+inline double tolerance_of(compute policy, float scale, std::size_t head_dim) {
+    if (policy == compute::exact) return 64 * std::numeric_limits<float>::epsilon();
+    const double length = std::sqrt(static_cast<double>(head_dim));
+    return 16.0 / 65536 * (4 + scale * length * length);
+}
+
+template <class Arch, class Codec, class Variant>
+void check(const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges, std::size_t length, std::size_t cut) {
+    CAPTURE(shape.heads, shape.kv_heads, shape.head_dim, length, cut);
+    plain_cache<Codec> cache(shape, ranges.size(), length, 1);
+    std::size_t rows = 0;
+    for (const row_range& r : ranges) rows += r.rows;
+    const std::vector<float> q = random_floats(rows * shape.heads * shape.head_dim, 2);
+    const std::vector<float> want = attend(reference::naive(), q, shape, variant, ranges, cache.runs());
+    for (const compute policy : {compute::exact, compute::native}) {
+        const cpu<Arch> backend({.policy = policy});
+        const std::vector<float> got = attend(backend, q, shape, variant, ranges, cache.runs());
+        const double tolerance = tolerance_of(policy, variant.scale, shape.head_dim);
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < want.size(); ++i) wrong += !(std::fabs(got[i] - want[i]) <= tolerance);
+        CHECK(wrong == 0);
+        CHECK(same_bits(attend(backend, q, shape, variant, ranges, cache.runs(cut)), got));
+    }
+}
+
 }  // namespace skald::test

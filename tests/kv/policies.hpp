@@ -10,7 +10,9 @@
 #include <vector>
 
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/word_codec.hpp>
 
 namespace skald::test {
 
@@ -31,9 +33,11 @@ struct paged_policy {
 };
 
 using policies = std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
-                            paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>>;
+                            paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
+                            contiguous_policy<kv::i16>, contiguous_policy<kv::q8>, contiguous_policy<kv::q4>, paged_policy<kv::fp8, 16>,
+                            paged_policy<kv::i16, 16>, paged_policy<kv::q8, 16>, paged_policy<kv::q4, 16>>;
 
-/// What a test writes at a place: small integers, exact in every plain codec.
+/// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {
     return static_cast<float>((writer * 31 + static_cast<std::uint32_t>(p) * 7 + layer * 3 + head) % 255);
 }
@@ -57,6 +61,14 @@ void write_rows(Cache& cache, std::span<const row_range> ranges, const std::vect
     }
 }
 
+/// What is read where every value of a row was `mark`.
+template <class Codec>
+float read_back(float mark, std::size_t width, std::size_t i) {
+    std::vector<std::byte> bytes(Codec::row_bytes(width));
+    Codec::template encode<format::scalar>(std::vector<float>(width, mark).data(), width, bytes.data());
+    return Codec::template decode<format::scalar>(bytes.data(), i).value;
+}
+
 /// The marks that segment s of the planned step reads at positions [0, n), or nothing where keys, values, heads or layers disagree.
 template <class Cache>
 bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writers) {
@@ -68,8 +80,12 @@ bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writer
                 const float expected = mark_of(writers[p], static_cast<position>(p), layer, h);
                 for (const std::size_t i : {std::size_t{0}, cache.shape().head_dim - 1}) {
                     const auto at = static_cast<position>(p);
-                    if (codec::template decode<format::scalar>(run.key(s, h, at), i).value != expected) return false;
-                    if (codec::template decode<format::scalar>(run.value(s, h, at), i).value != -expected) return false;
+                    if (codec::template decode<format::scalar>(run.key(s, h, at), i).value !=
+                        read_back<codec>(expected, cache.shape().width(), i))
+                        return false;
+                    if (codec::template decode<format::scalar>(run.value(s, h, at), i).value !=
+                        read_back<codec>(-expected, cache.shape().width(), i))
+                        return false;
                 }
             }
     }

@@ -26,6 +26,23 @@ inline constexpr std::size_t tile_size = 64;
 inline constexpr std::size_t restart_size = 1024;
 static_assert(restart_size % tile_size == 0);
 
+/// A codec of keys and values (kv/codec.hpp) whose rows are small integers under one scale, which a kernel that multiplies integers reads
+/// as they lie. A row's words are 16-bit integers in units of 32 values, of which lane i holds values i and i + 16.
+///
+/// | member               | meaning                                                                                                    |
+/// |----------------------|------------------------------------------------------------------------------------------------------------|
+/// | scale(row)           | value i = scale · word i                                                                                   |
+/// | words<I>(row, unit)  | the 32 words of a unit, as I::load() (64 bytes of words), I::widen() (32 bytes, one a word) or           |
+/// |                      | scale_words(I::widen_nibbles(16 bytes), factor, offset) give them                                          |
+///
+/// Kernels add up products of words in 32 bits: no word of a row is greater than `most_word`, their vector is no longer than `most_length`
+/// but for rounding, and all words of a row of zeros are zero.
+template <class C>
+concept word_codec = requires(const std::byte* row) {
+    { C::scale(row) } -> std::same_as<float>;
+};
+inline constexpr float most_word = 8190.0f, most_length = 32700.0f;
+
 /// | member               | meaning                                                                              |
 /// |----------------------|--------------------------------------------------------------------------------------|
 /// | scale                | float; q · k is multiplied by it (the kernel folds it into q)                        |

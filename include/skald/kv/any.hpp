@@ -12,8 +12,10 @@
 #include <skald/attention/layer.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/spec.hpp>
+#include <skald/kv/word_codec.hpp>
 
 namespace skald::kv {
 
@@ -115,6 +117,10 @@ private:
         switch (spec.codec) {
             case codec_kind::f32: return with_codec<f32>(f);
             case codec_kind::bf16: return with_codec<bf16>(f);
+            case codec_kind::fp8: return with_codec<fp8>(f);
+            case codec_kind::i16: return with_codec<i16>(f);
+            case codec_kind::q8: return with_codec<q8>(f);
+            case codec_kind::q4: return with_codec<q4>(f);
             case codec_kind::f16: break;
         }
         return with_codec<f16>(f);

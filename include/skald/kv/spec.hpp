@@ -2,17 +2,30 @@
 #pragma once
 // The words that name a cache at run time: `storage[/block]:codec`, as `--kv` takes them and policies print them:
 // `contiguous:f32`, `paged:f16`, `paged/8:bf16`.
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include <skald/core/error.hpp>
 
 namespace skald::kv {
 
 enum class storage_kind { contiguous, paged };
-enum class codec_kind { f32, f16, bf16 };
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4 };
+
+/// Their words.
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 7> codec_words{{{"f32", codec_kind::f32},
+                                                                                     {"f16", codec_kind::f16},
+                                                                                     {"bf16", codec_kind::bf16},
+                                                                                     {"fp8", codec_kind::fp8},
+                                                                                     {"i16", codec_kind::i16},
+                                                                                     {"q8", codec_kind::q8},
+                                                                                     {"q4", codec_kind::q4}}};
 
 /// A cache named in words.
 struct spec {
@@ -26,7 +39,7 @@ inline spec parse_spec(std::string_view text) {
     spec out;
     const auto bad = [&](std::string_view what) {
         fail(errc::invalid_argument, concat("kv '", text, "'"), what,
-             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC with CODEC f32, f16 or bf16");
+             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC with CODEC f32, f16, bf16, fp8, i16, q8 or q4");
     };
     const std::size_t colon = text.find(':');
     std::string_view storage = text.substr(0, colon);
@@ -47,14 +60,9 @@ inline spec parse_spec(std::string_view text) {
     else
         bad("unknown storage");
 
-    if (codec == "f32")
-        out.codec = codec_kind::f32;
-    else if (codec == "f16")
-        out.codec = codec_kind::f16;
-    else if (codec == "bf16")
-        out.codec = codec_kind::bf16;
-    else
-        bad("unknown codec");
+    const auto* const known = std::ranges::find(codec_words, codec, [](const auto& word) { return word.first; });
+    if (known == codec_words.end()) bad("unknown codec");
+    out.codec = known->second;
     return out;
 }
 

@@ -32,7 +32,7 @@ class word_fold {
     static constexpr std::size_t tile_size = attention::tile_size;
     static constexpr std::size_t block = 16;        // queries folded together
     static constexpr std::size_t unit = 2 * lanes;  // words lie in pairs of columns, and of positions, i and i + 16 of each unit
-    static constexpr float length = 32700.0f, greatest = 8190.0f;
+    static constexpr float length = attention::most_length, greatest_word = attention::most_word;
 
 public:
     /// Of heads; rounding lengthens their vectors by sqrt(width) / 2 at most.
@@ -40,7 +40,7 @@ public:
 
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
         const std::size_t pairs = pairs_of(width);
-        return unit * width + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
+        return unit * (pairs + lanes) + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
                block * (std::max(tile_size, width) + tile_size + tile_size / 2) +
                (has_amx ? byte_planes::floats * (steps_of(width) * (ceil_div(queries, block) + tile_size / lanes) + width / lanes + 1) : 0);
     }
@@ -48,7 +48,7 @@ public:
     word_fold(float* memory, std::size_t queries, std::size_t width) noexcept : width_(width), pairs_(pairs_of(width)) {
         const auto take = [&](std::size_t n) { return std::exchange(memory, memory + n); };
         const auto take_words = [&](std::size_t n) { return reinterpret_cast<std::int32_t*>(take(n)); };
-        piece_ = take(unit * width);
+        piece_ = take(unit * (pairs_ + lanes));
         keys_ = take_words(tile_size * pairs_);
         values_ = take_words(tile_size / 2 * width);
         key_scale_ = take(tile_size);
@@ -93,9 +93,12 @@ public:
     void read(std::size_t from, std::size_t to, const Source& source) noexcept {
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
-            read_piece(at, [&](const auto& f) { source.keys(first, last, f); }, [&](const auto&... args) { lay_out_keys(at, args...); });
-            read_piece(
-                at, [&](const auto& f) { source.values(first, last, f); }, [&](const auto&... args) { lay_out_values(at, args...); });
+            read_piece<word_size::length>(
+                at, [&](const auto& f) { source.keys(first, last, f); },
+                [&]<class Codec>(Codec c, const auto&... rows) { lay_out_keys(at, c, rows...); });
+            read_piece<word_size::greatest>(
+                at, [&](const auto& f) { source.values(first, last, f); },
+                [&]<class Codec>(Codec c, const auto&... rows) { lay_out_values(at, c, rows...); });
         }
         if (by_tiles_) split_tile();
     }
@@ -126,45 +129,113 @@ private:
             low_words(to_words(columns(d), by), d + lanes < width_ ? to_words(columns(d + lanes), by) : I::broadcast(0)).store(out + d / 2);
     }
 
-    /// lay_out(row, fetch) of the 32 rows of a piece, where row(r, d) is vector d of row r, decoded as they are laid out where one run has
-    /// them all, else from floats, zeros where no run has anything; fetch(r) brings what the next piece has in that place.
-    template <class Each, class LayOut>
+    /// What of a row is made as great as words may be.
+    enum class word_size { length, greatest };
+
+    /// Rows of floats on their way to words: what is measured, and which factor leads to words of that size and which scale back.
+    template <word_size Size>
+    struct measured {
+        static constexpr float limit = Size == word_size::length ? length : greatest_word;
+
+        SKALD_INLINE static V grow(V size, V v) noexcept {
+            if constexpr (Size == word_size::length)
+                return fma(v, v, size);
+            else
+                return magnitude(size, v);
+        }
+        /// Of 16 rows.
+        SKALD_INLINE static V size_of(const V (&rows)[lanes]) noexcept {
+            if constexpr (Size == word_size::length)
+                return square_root(sum_rows(rows));
+            else
+                return greatest_of_rows(rows);
+        }
+        /// Zero for rows of zeros.
+        SKALD_INLINE static void store(V size, float* factor, float* scale) noexcept {
+            const V smallest = V::broadcast(least), range = max(smallest, size);
+            zero_up_to(size, smallest, V::broadcast(limit) / range).store(factor);
+            zero_up_to(size, smallest, range * V::broadcast(1.0f / limit)).store(scale);
+        }
+    };
+
+    /// A row that was made words before: an attention::word_codec whose scale has a line to itself.
+    struct stored_words {
+        static float scale(const std::byte* row) noexcept { return *reinterpret_cast<const float*>(row); }
+        template <class Ints>
+        static Ints words(const std::byte* row, std::size_t i) noexcept {
+            return Ints::load(row + (i + 1) * stored_line);
+        }
+    };
+    static constexpr std::size_t stored_line = lanes * sizeof(float);
+
+    /// The rows of the next piece.
+    struct upcoming_rows {
+        const std::byte* const* row = nullptr;
+        std::size_t bytes = 0;
+
+        /// To the second cache. (A function that does nothing else must be inlined: GCC drops calls of such.)
+        SKALD_INLINE void fetch(std::size_t r) const noexcept {
+            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row[r] + line, 0, 2);
+        }
+    };
+
+    /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
+    /// one, zeros where no run has anything. A row's words are the same
+    /// either way.
+    template <word_size Size, class Each, class LayOut>
     SKALD_INLINE void read_piece(std::size_t at, const Each& each, const LayOut& lay_out) noexcept {
         bool whole = false, zeroed = false;
+        const std::size_t stored = pairs_ + lanes;
         const auto zero = [&] {
-            if (!zeroed) std::fill_n(piece_, unit * width_, 0.0f);
+            if (!zeroed) std::fill_n(piece_, unit * stored, 0.0f);
             zeroed = true;
         };
-        each([&]<class Codec>(Codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
+        each([&]<class Codec>(Codec codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
             const std::byte *rows[unit], *next[unit];
             addresses(0, n, rows);
             if (n == unit) {
-                const std::size_t bytes = Codec::row_bytes(width_);
-                const std::size_t more = std::min(held - unit, unit);
+                const std::size_t bytes = Codec::row_bytes(width_), more = std::min(held - unit, unit);
                 addresses(unit, more, next);
                 std::copy(rows + more, rows + unit, next + more);
-                lay_out([&](std::size_t r, std::size_t d) { return Codec::template decode<V>(rows[r], d); },
-                        [&](std::size_t r) {
-                            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(next[r] + line, 0, 2);
-                        });
+                lay_out(codec, rows, upcoming_rows{next, bytes});
                 whole = true;
                 return;
             }
             zero();
-            for (std::size_t i = 0; i < n; ++i)
-                for (std::size_t d = 0; d < width_; d += lanes)
-                    Codec::template decode<V>(rows[i], d).store(piece_ + (j - at + i) * width_ + d);
+            for (std::size_t i = 0; i < n; ++i) store_words<Size, Codec>(rows[i], piece_ + (j - at + i) * stored);
         });
         if (whole) return;
         zero();
-        lay_out([this](std::size_t r, std::size_t d) { return V::load(piece_ + r * width_ + d); }, [](std::size_t) {});
+        const std::byte* rows[unit];
+        for (std::size_t r = 0; r < unit; ++r) rows[r] = reinterpret_cast<const std::byte*>(piece_ + r * stored);
+        lay_out(stored_words{}, rows, upcoming_rows{});
     }
 
-    /// The factors to words of 16 rows, which make their size `limit`; `scale` leads back. Zero for rows of zeros.
-    SKALD_INLINE static void measure(V size, float limit, float* factor, float* scale) noexcept {
-        const V smallest = V::broadcast(least), range = max(smallest, size);
-        zero_up_to(size, smallest, V::broadcast(limit) / range).store(factor);
-        zero_up_to(size, smallest, range * V::broadcast(1.0f / limit)).store(scale);
+    template <word_size Size, class Codec>
+    void store_words(const std::byte* row, float* out) const noexcept {
+        const std::size_t vectors = width_ / lanes;
+        alignas(64) float factor[lanes] = {}, scale[lanes];
+        if constexpr (attention::word_codec<Codec>) {
+            scale[0] = Codec::scale(row);
+        } else {
+            V size[lanes];
+            for (V& s : size) s = V::zero();
+            for (std::size_t i = 0; i < vectors; ++i) size[0] = measured<Size>::grow(size[0], Codec::template decode<V>(row, i * lanes));
+            measured<Size>::store(measured<Size>::size_of(size), factor, scale);
+        }
+        out[0] = scale[0];
+        for (std::size_t i = 0; i < vectors; i += 2)
+            words_of_row<Codec>(row, i, vectors, V::broadcast(factor[0])).store(out + (i / 2 + 1) * lanes);
+    }
+
+    /// Vectors i and i + 1 of a row in words.
+    template <class Codec>
+    SKALD_INLINE static I words_of_row(const std::byte* row, std::size_t i, std::size_t vectors, V factor) noexcept {
+        if constexpr (attention::word_codec<Codec>)
+            return Codec::template words<I>(row, i / 2);
+        else
+            return low_words(to_words(Codec::template decode<V>(row, i * lanes), factor),
+                             i + 1 < vectors ? to_words(Codec::template decode<V>(row, (i + 1) * lanes), factor) : I::broadcast(0));
     }
 
     /// f(the head's vectors), as a constant where heads are common.
@@ -177,52 +248,64 @@ private:
         }
     }
 
-    template <class Row, class Fetch>
-    SKALD_INLINE void lay_out_keys(std::size_t at, const Row& row, const Fetch& fetch) noexcept {
+    /// The factors and scales of 16 rows; what lies where the rows of the next piece will is fetched.
+    template <word_size Size, class Codec>
+    SKALD_INLINE static void measure(const std::byte* const* rows, std::size_t vectors, const upcoming_rows& next, std::size_t h,
+                                     float* factor, float* scale) noexcept {
+        if constexpr (attention::word_codec<Codec>) {
+            for (std::size_t r = 0; r < lanes; ++r) {
+                next.fetch(h + r);
+                scale[r] = Codec::scale(rows[r]);
+            }
+        } else {
+            V size[lanes];
+            for (std::size_t r = 0; r < lanes; ++r) {
+                next.fetch(h + r);
+                size[r] = V::zero();
+                for (std::size_t i = 0; i < vectors; ++i)
+                    size[r] = measured<Size>::grow(size[r], Codec::template decode<V>(rows[r], i * lanes));
+            }
+            measured<Size>::store(measured<Size>::size_of(size), factor, scale);
+        }
+    }
+
+    template <class Codec>
+    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
         with_vectors([&](auto vectors) {
-            alignas(64) float factor[lanes];
+            alignas(64) float factor[lanes] = {};
             alignas(64) std::int32_t words[lanes][lanes];
             for (std::size_t h = 0; h < unit; h += lanes) {
-                V squares[lanes];
-                for (std::size_t r = 0; r < lanes; ++r) {
-                    fetch(h + r);
-                    squares[r] = V::zero();
-                    for (std::size_t i = 0; i < vectors; ++i) {
-                        const V v = row(h + r, i * lanes);
-                        squares[r] = fma(v, v, squares[r]);
-                    }
-                }
-                measure(square_root(sum_rows(squares)), length, factor, key_scale_ + at + h);
+                measure<word_size::length, Codec>(rows + h, vectors, next, h, factor, key_scale_ + at + h);
                 for (std::size_t i = 0; i < vectors; i += 2) {
-                    for (std::size_t r = 0; r < lanes; ++r) {
-                        const V by = V::broadcast(factor[r]);
-                        const I second = i + 1 < vectors ? to_words(row(h + r, (i + 1) * lanes), by) : I::broadcast(0);
-                        low_words(to_words(row(h + r, i * lanes), by), second).store(words[r]);
-                    }
+                    for (std::size_t r = 0; r < lanes; ++r)
+                        words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[r])).store(words[r]);
                     transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
                 }
             }
         });
     }
 
-    template <class Row, class Fetch>
-    SKALD_INLINE void lay_out_values(std::size_t at, const Row& row, const Fetch& fetch) noexcept {
+    template <class Codec>
+    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
         with_vectors([&](auto vectors) {
-            alignas(64) float factor[unit];
-            for (std::size_t h = 0; h < unit; h += lanes) {
-                V sizes[lanes];
-                for (std::size_t r = 0; r < lanes; ++r) {
-                    fetch(h + r);
-                    sizes[r] = V::zero();
-                    for (std::size_t i = 0; i < vectors; ++i) sizes[r] = magnitude(sizes[r], row(h + r, i * lanes));
-                }
-                measure(greatest_of_rows(sizes), greatest, factor + h, value_scale_ + at + h);
-            }
+            alignas(64) float factor[unit] = {};
+            for (std::size_t h = 0; h < unit; h += lanes)
+                measure<word_size::greatest, Codec>(rows + h, vectors, next, h, factor + h, value_scale_ + at + h);
             for (std::size_t r = 0; r < lanes; ++r) {
-                const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                 std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
-                for (std::size_t i = 0; i < vectors; ++i)
-                    low_words(to_words(row(r, i * lanes), by_a), to_words(row(r + lanes, i * lanes), by_b)).store(out + i * lanes);
+                if constexpr (attention::word_codec<Codec>) {
+                    for (std::size_t i = 0; i < vectors; i += 2) {
+                        const I a = Codec::template words<I>(rows[r], i / 2), b = Codec::template words<I>(rows[r + lanes], i / 2);
+                        low_words(a, b).store(out + i * lanes);
+                        if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
+                    }
+                } else {
+                    const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
+                    for (std::size_t i = 0; i < vectors; ++i)
+                        low_words(to_words(Codec::template decode<V>(rows[r], i * lanes), by_a),
+                                  to_words(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
+                            .store(out + i * lanes);
+                }
             }
         });
     }
@@ -376,7 +459,7 @@ private:
     bool by_tiles_ = false;
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
-    float* piece_;                          // (32, width): rows that no run has all of
+    float* piece_;                          // (32, 16 + pairs): scales and words of rows that no run has all of
     std::int32_t* keys_;                    // (pairs, tile_size)
     std::int32_t* values_;                  // (tile_size / 2, width), pairs of positions
     float *key_scale_, *value_scale_;       // (tile_size)

@@ -25,6 +25,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | shifted<N>(i)                     | the bits of each 16-bit word moved up by N, or down by -N                            |
 /// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |
 /// | add_bytes(i, m)                   | the byte m added to each                                                             |
+/// | widen(p), widen_nibbles(p)        | words: of signed bytes; of 4 bits, of each byte the lower ones first                 |
+/// | scale_words(w, factor, offset)    | each word · factor + offset                                                          |
 /// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
 /// | bytes_to_float(b, part)           | the part's share of sixteen signed bytes, converted                                  |

@@ -113,6 +113,20 @@ struct registers<16> {
         const __m128i sums = _mm_sad_epu8(_mm_xor_si128(load_ints(p), _mm_set1_epi8(-128)), _mm_setzero_si128());
         return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
     }
+    SKALD_INLINE static ints widen(const void* p) noexcept {
+        const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(p));
+        return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+    }
+    SKALD_INLINE static ints widen_nibbles(const void* p) noexcept {
+        std::int32_t bytes;
+        std::memcpy(&bytes, p, sizeof bytes);
+        const __m128i zero = _mm_setzero_si128(), words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero);
+        const __m128i x = _mm_unpacklo_epi16(words, zero);
+        return _mm_and_si128(_mm_or_si128(x, _mm_slli_epi32(x, 12)), _mm_set1_epi32(0x000f000f));
+    }
+    SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
+        return _mm_add_epi16(_mm_mullo_epi16(w, _mm_set1_epi16(factor)), _mm_set1_epi16(offset));
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm_set1_epi32(i); }
     template <int N>
     SKALD_INLINE static ints shifted(ints i) noexcept {

@@ -78,6 +78,14 @@ struct registers<32> {
     }
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+    SKALD_INLINE static ints widen(const void* p) noexcept { return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+    SKALD_INLINE static ints widen_nibbles(const void* p) noexcept {
+        const __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+        return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 12)), _mm256_set1_epi32(0x000f000f));
+    }
+    SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
+        return _mm256_add_epi16(_mm256_mullo_epi16(w, _mm256_set1_epi16(factor)), _mm256_set1_epi16(offset));
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm256_set1_epi32(i); }
     template <int N>
     SKALD_INLINE static ints shifted(ints i) noexcept {

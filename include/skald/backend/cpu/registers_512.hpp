@@ -62,6 +62,16 @@ struct registers<64> {
     SKALD_INLINE static floats scale_by_power(floats f, floats n) noexcept { return _mm512_maskz_scalef_ps(0xffff, f, n); }
 
     SKALD_INLINE static ints load_ints(const void* p) noexcept { return _mm512_loadu_si512(p); }
+    SKALD_INLINE static ints widen(const void* p) noexcept {
+        return _mm512_maskz_cvtepi8_epi16(0xffffffffu, _mm256_loadu_si256(static_cast<const __m256i*>(p)));
+    }
+    SKALD_INLINE static ints widen_nibbles(const void* p) noexcept {
+        const __m512i x = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(static_cast<const __m128i*>(p)));
+        return _mm512_and_si512(_mm512_or_si512(x, _mm512_maskz_slli_epi32(0xffff, x, 12)), _mm512_set1_epi32(0x000f000f));
+    }
+    SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
+        return _mm512_add_epi16(_mm512_mullo_epi16(w, _mm512_set1_epi16(factor)), _mm512_set1_epi16(offset));
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return _mm512_set1_epi32(i); }
     template <int N>
     SKALD_INLINE static ints shifted(ints i) noexcept {

@@ -66,6 +66,18 @@ struct registers<16> {
         return choose(table, load_ints(index));
     }
     SKALD_INLINE static std::int32_t sum_bytes(const std::int8_t* p) noexcept { return vaddlvq_s8(vld1q_s8(p)); }
+    SKALD_INLINE static ints widen(const void* p) noexcept {
+        return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(static_cast<const std::int8_t*>(p))));
+    }
+    SKALD_INLINE static ints widen_nibbles(const void* p) noexcept {
+        std::uint32_t bytes;
+        std::memcpy(&bytes, p, sizeof bytes);
+        const uint32x4_t x = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes))));
+        return vreinterpretq_s32_u32(vandq_u32(vorrq_u32(x, vshlq_n_u32(x, 12)), vdupq_n_u32(0x000f000f)));
+    }
+    SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
+        return vreinterpretq_s32_s16(vmlaq_s16(vdupq_n_s16(offset), vreinterpretq_s16_s32(w), vdupq_n_s16(factor)));
+    }
     SKALD_INLINE static ints broadcast_int(std::int32_t i) noexcept { return vdupq_n_s32(i); }
     template <int N>
     SKALD_INLINE static ints shifted(ints i) noexcept {

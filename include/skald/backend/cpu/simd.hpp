@@ -194,6 +194,18 @@ public:
     SKALD_INLINE static simd_int load(const void* p) noexcept {  // 64 bytes
         return make([&](std::size_t i) { return native::load_ints(static_cast<const std::byte*>(p) + i * sizeof(reg)); });
     }
+    /// 32 signed bytes as words, two a lane.
+    SKALD_INLINE static simd_int widen(const void* p) noexcept {
+        return make([&](std::size_t i) { return native::widen(static_cast<const std::byte*>(p) + i * sizeof(reg) / 2); });
+    }
+    /// 16 bytes as words, a byte a lane: its lower four bits, then its upper four.
+    SKALD_INLINE static simd_int widen_nibbles(const void* p) noexcept {
+        return make([&](std::size_t i) { return native::widen_nibbles(static_cast<const std::byte*>(p) + i * sizeof(reg) / 4); });
+    }
+    /// Each word · factor + offset, modulo 2^16.
+    SKALD_INLINE friend simd_int scale_words(simd_int w, std::int16_t factor, std::int16_t offset) noexcept {
+        return make([&](std::size_t i) { return native::scale_words(w.r_[i], factor, offset); });
+    }
     SKALD_INLINE static simd_int broadcast(std::int32_t v) noexcept {
         const reg r = native::broadcast_int(v);
         return make([&](std::size_t) { return r; });
