@@ -111,7 +111,7 @@ struct quantized_functions {
     static void one_row(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
                         float (&out)[panels_of_row][lanes]) noexcept {
         using V = simd<Arch>;
-        constexpr std::size_t ahead = 1024;  // bytes of a panel's codes that are prefetched, into the second cache
+        constexpr std::size_t ahead = 2048;  // bytes of a panel's codes that are prefetched
         const std::size_t all_codes = cols / block * codes::bytes, next_panels = panels_of_row * panel_bytes(cols);
         alignas(64) float scale[panels_of_row][scales::groups][lanes], minimum[panels_of_row][scales::groups][lanes];
         V acc[panels_of_row];
@@ -126,7 +126,7 @@ struct quantized_functions {
                 const std::size_t at = (k + i) / block * codes::bytes;
                 const std::size_t next = at + ahead < all_codes ? at + ahead : at + ahead - all_codes + next_panels;
                 for (std::size_t p = 0; p < panels_of_row; ++p) {
-                    for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line, 0, 2);
+                    for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line);
                     simd_int<Arch> w[8];
                     layout::unpack(panel[p] + at, w);
                     if constexpr (halves) {
