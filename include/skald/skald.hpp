@@ -17,6 +17,7 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/ring.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>

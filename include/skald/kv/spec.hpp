@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The words that name a cache at run time: `storage[/block]:codec`, as `--kv` takes them and policies print them:
-// `contiguous:f32`, `paged:f16`, `paged/8:bf16`.
+// The words that name a cache at run time: `storage[/number]:codec`, as `--kv` takes them and policies print them:
+// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `ring/4096:f16`.
 #include <charconv>
 #include <cstddef>
 #include <string>
@@ -11,7 +11,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged };
+enum class storage_kind { contiguous, paged, ring };
 enum class codec_kind { f32, f16, bf16 };
 
 /// A cache named in words.
@@ -19,6 +19,7 @@ struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
     std::size_t block = 16;  ///< tokens a block; paged only
+    std::size_t window = 0;  ///< tokens a row sees; ring only
 };
 
 /// Reads a spec; the codec may be left out (f16). Throws errc::invalid_argument with the words that are known.
@@ -26,7 +27,7 @@ inline spec parse_spec(std::string_view text) {
     spec out;
     const auto bad = [&](std::string_view what) {
         fail(errc::invalid_argument, concat("kv '", text, "'"), what,
-             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC with CODEC f32, f16 or bf16");
+             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, ring/WINDOW:CODEC with CODEC f32, f16 or bf16");
     };
     const std::size_t colon = text.find(':');
     std::string_view storage = text.substr(0, colon);
@@ -34,18 +35,23 @@ inline spec parse_spec(std::string_view text) {
 
     if (const std::size_t slash = storage.find('/'); slash != std::string_view::npos) {
         const std::string_view digits = storage.substr(slash + 1);
-        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), out.block);
-        if (status != std::errc{} || end != digits.data() + digits.size() || out.block == 0 || out.block > (1u << 20))
-            bad("the block size is no number from 1 to 1048576");
         storage = storage.substr(0, slash);
-        if (storage != "paged") bad("only paged storage has blocks");
+        const bool ring = storage == "ring";
+        std::size_t& number = ring ? out.window : out.block;
+        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        if (status != std::errc{} || end != digits.data() + digits.size() || number == 0 || number > (1u << 20))
+            bad(ring ? "the window is no number from 1 to 1048576" : "the block size is no number from 1 to 1048576");
+        if (!ring && storage != "paged") bad("only paged storage has blocks, and rings a window");
     }
     if (storage == "contiguous")
         out.storage = storage_kind::contiguous;
     else if (storage == "paged")
         out.storage = storage_kind::paged;
+    else if (storage == "ring")
+        out.storage = storage_kind::ring;
     else
         bad("unknown storage");
+    if (out.storage == storage_kind::ring && out.window == 0) bad("a ring needs the tokens of its window, as ring/4096");
 
     if (codec == "f32")
         out.codec = codec_kind::f32;
