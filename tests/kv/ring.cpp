@@ -185,6 +185,8 @@ TEST_CASE("sequences of a ring end where positions end", "[kv]") {
 
 namespace {
 
+constexpr std::size_t text_length = 1500;  // past a restart of the attention state, and many times round the ring
+
 /// Random rows of a text: queries, keys and values.
 struct attention_rows_of_text {
     attention_shape shape;
@@ -253,16 +255,16 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("windowed attention over a ring is bitwise that over contiguous storage", "[kv]", kv::f32, kv::f16) {
-    constexpr std::size_t length = 1500;  // past a restart of the attention state, and many times round the ring
-    const attention_rows_of_text text({6, 2, 24}, length, 3);
+    const attention_rows_of_text text({6, 2, 24}, text_length, 3);
     const kv::cache_shape shape{1, text.shape.kv_heads, text.shape.head_dim};
     thread_pool pool(2);
     for (const compute policy : {compute::exact, compute::native})
         for (const std::size_t window : {2, 11, 63, 64, 65, 200}) {
             const cpu<> backend({.pool = &pool, .policy = policy});
             const attention::causal variant{0.3f, static_cast<position>(window)};
-            const std::vector<float> expected = attend_text(
-                backend, kv::contiguous<TestType>{{.tokens = length}}.make(shape, backend.memory()), text, variant, [] { return length; });
+            const std::vector<float> expected =
+                attend_text(backend, kv::contiguous<TestType>{{.tokens = text_length}}.make(shape, backend.memory()), text, variant,
+                            [] { return text_length; });
             const auto ring = [&](std::size_t kept, std::size_t step) {
                 return kv::ring<TestType>{{.window = kept, .step = step}}.make(shape, backend.memory());
             };
@@ -281,8 +283,9 @@ TEMPLATE_TEST_CASE("windowed attention over a ring is bitwise that over contiguo
             };
             CHECK(same_bits(attend_text(backend, ring(window, 40), text, variant, uneven), expected));
             const attention::soft_capped capped{{0.3f, static_cast<position>(window)}, 1.5f};
-            const std::vector<float> other = attend_text(
-                backend, kv::contiguous<TestType>{{.tokens = length}}.make(shape, backend.memory()), text, capped, [] { return length; });
+            const std::vector<float> other =
+                attend_text(backend, kv::contiguous<TestType>{{.tokens = text_length}}.make(shape, backend.memory()), text, capped,
+                            [] { return text_length; });
             CHECK_FALSE(same_bits(other, expected));
             CHECK(same_bits(attend_text(backend, ring(window, 40), text, capped, uneven), other));
         }
