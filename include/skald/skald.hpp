@@ -18,6 +18,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/ring.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>

@@ -50,7 +50,7 @@ TEMPLATE_LIST_TEST_CASE("what was appended is read back", "[kv]", policies) {
     std::vector<std::uint32_t> writers(13, 1);
     writers.push_back(2);
     writers.insert(writers.end(), 3, 3);
-    CHECK(holds(cache, 0, writers));
+    CHECK(holds(cache, 0, writers, TestType::first(14)));
     CHECK(std::get<0>(cache.view(0)).end(0) == 17);
 }
 
@@ -80,7 +80,7 @@ TEMPLATE_LIST_TEST_CASE("rollback drops pending tokens only", "[kv]", policies) 
     CHECK(cache.length(a) == 5);
     const std::array one{kv::segment{a, 0, 1}};
     write_rows(cache, cache.plan(one), {2});
-    CHECK(holds(cache, 0, {1, 1, 1, 1, 1, 2}));
+    CHECK(holds(cache, 0, {1, 1, 1, 1, 1, 2}, TestType::first(5)));
 }
 
 TEMPLATE_LIST_TEST_CASE("misuse is refused by name", "[kv]", policies) {
@@ -109,6 +109,7 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
         kv::sequence_id id;
         std::vector<std::uint32_t> tokens;  // who wrote each
         std::size_t committed = 0;
+        std::size_t most = 0;  // tokens it has had since it was empty
     };
     auto cache = TestType::make(room, slots).make(small_shape, std::pmr::new_delete_resource());
     std::vector<sequence> model;
@@ -117,12 +118,12 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
     for (int i = 0; i < 3000; ++i) {
         const std::size_t operation = pick(7);
         if (model.empty() || (operation == 0 && model.size() < slots)) {
-            model.push_back({cache.open(), {}, 0});
+            model.push_back({cache.open(), {}, 0, 0});
             continue;
         }
         sequence& s = model[pick(model.size())];
         if (operation == 1 && model.size() < slots) {
-            sequence copy{cache.fork(s.id), s.tokens, s.committed};
+            sequence copy{cache.fork(s.id), s.tokens, s.committed, s.most};
             copy.tokens.resize(s.committed);
             model.push_back(std::move(copy));
         } else if (operation == 2) {
@@ -134,7 +135,15 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
             s.tokens.resize(to);
         } else if (operation == 4 && pick(4) == 0) {
             const std::size_t to = pick(s.tokens.size() + 1);
+            REQUIRE(cache.keeps(s.id, static_cast<position>(to)) == TestType::keeps(to, s.most));
+            REQUIRE_FALSE(cache.keeps(s.id, cache.length(s.id) + 1));
+            REQUIRE_FALSE(cache.keeps(s.id, -1));
+            if (!TestType::keeps(to, s.most)) {
+                REQUIRE(code_of([&] { cache.truncate(s.id, static_cast<position>(to)); }) == errc::invalid_argument);
+                continue;
+            }
             cache.truncate(s.id, static_cast<position>(to));
+            if (to == 0) s.most = 0;
             s.tokens.resize(to);
             s.committed = std::min(s.committed, to);
         } else if (operation == 5 && pick(6) == 0) {
@@ -145,19 +154,22 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
             std::vector<kv::segment> segments;
             std::vector<std::uint32_t> writers;
             std::vector<sequence*> stepped;
+            std::vector<std::size_t> firsts;
             std::size_t row = 0;
             for (sequence& t : model) {
                 const std::size_t rows = pick(9);
-                if (rows == 0 || t.tokens.size() + rows > room) continue;
+                if (rows == 0 || t.tokens.size() + rows > room || t.tokens.size() - t.committed + rows > TestType::step) continue;
                 segments.push_back({t.id, row, rows});
                 writers.push_back(++writer);
+                firsts.push_back(TestType::first(t.tokens.size()));
                 t.tokens.insert(t.tokens.end(), rows, writer);
+                t.most = std::max(t.most, t.tokens.size());
                 stepped.push_back(&t);
                 row += rows;
             }
             if (segments.empty()) continue;
             write_rows(cache, cache.plan(segments), writers);
-            for (std::size_t k = 0; k < stepped.size(); ++k) REQUIRE(holds(cache, k, stepped[k]->tokens));
+            for (std::size_t k = 0; k < stepped.size(); ++k) REQUIRE(holds(cache, k, stepped[k]->tokens, firsts[k]));
         }
         for (const sequence& t : model) REQUIRE(cache.length(t.id) == static_cast<position>(t.tokens.size()));
     }

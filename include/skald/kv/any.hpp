@@ -14,6 +14,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/ring.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -30,6 +31,7 @@ public:
 
     cache_shape shape() const { return self_->shape(); }
     std::size_t context() const { return self_->context(); }
+    std::size_t window() const { return self_->window(); }
     std::size_t bytes() const { return self_->bytes(); }
     sequence_id open() { return self_->open(); }
     void close(sequence_id s) { self_->close(s); }
@@ -40,6 +42,7 @@ public:
     void commit(sequence_id s) { self_->commit(s); }
     void rollback(sequence_id s, checkpoint to) { self_->rollback(s, to); }
     void truncate(sequence_id s, position length) { self_->truncate(s, length); }
+    bool keeps(sequence_id s, position length) const { return self_->keeps(s, length); }
 
     void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) {
         self_->run_layer(backend, layer, call);
@@ -50,6 +53,7 @@ private:
         virtual ~role() = default;
         virtual cache_shape shape() const = 0;
         virtual std::size_t context() const = 0;
+        virtual std::size_t window() const = 0;
         virtual std::size_t bytes() const = 0;
         virtual sequence_id open() = 0;
         virtual void close(sequence_id) = 0;
@@ -59,6 +63,7 @@ private:
         virtual void commit(sequence_id) = 0;
         virtual void rollback(sequence_id, checkpoint) = 0;
         virtual void truncate(sequence_id, position) = 0;
+        virtual bool keeps(sequence_id, position) const = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
     };
 
@@ -67,6 +72,7 @@ private:
         explicit model(Cache c) : cache(std::move(c)) {}
         cache_shape shape() const override { return cache.shape(); }
         std::size_t context() const override { return cache.context(); }
+        std::size_t window() const override { return cache.window(); }
         std::size_t bytes() const override { return cache.bytes(); }
         sequence_id open() override { return cache.open(); }
         void close(sequence_id s) override { cache.close(s); }
@@ -76,6 +82,7 @@ private:
         void commit(sequence_id s) override { cache.commit(s); }
         void rollback(sequence_id s, checkpoint to) override { cache.rollback(s, to); }
         void truncate(sequence_id s, position length) override { cache.truncate(s, length); }
+        bool keeps(sequence_id s, position length) const override { return cache.keeps(s, length); }
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call);
         }
@@ -89,9 +96,11 @@ private:
 template <class Backend>
 struct any {
     struct capacity {
-        std::size_t tokens = 2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged
+        std::size_t tokens =
+            2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged; a ring's .context
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context of paged; contiguous sequences have .tokens
+        std::size_t context = 0;  ///< as .context of paged and ring, where it is not 0; contiguous sequences have .tokens
+        std::size_t step = 512;   ///< as .step of ring; the others need none
     };
 
     using cache = any_cache<Backend>;
@@ -129,6 +138,11 @@ private:
     template <class Codec, class F>
     auto with_codec(F& f) const {
         if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
+        if (spec.storage == storage_kind::ring)
+            return f(ring<Codec>{{.window = spec.window,
+                                  .step = room.step,
+                                  .sequences = room.sequences,
+                                  .context = room.context != 0 ? room.context : room.tokens}});
         return f(paged<Codec>{{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context}});
     }
 };

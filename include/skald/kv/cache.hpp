@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The KV cache role: who keeps the keys and values of which sequence, and how they are read. A policy (`contiguous`, `paged`)
-// is a plain value with options; bound to a model's shape and a memory resource it makes a cache. The forward asks the cache
+// The KV cache role: who keeps the keys and values of which sequence, and how they are read. A policy (`contiguous`, `paged`,
+// `ring`) is a plain value with options; bound to a model's shape and a memory resource it makes a cache. The forward asks the cache
 // once a step for a plan (which rows stand at which positions) and once a layer for a view, which is trivially copyable.
 //
 // All growth is transactional. plan() appends pending tokens to every segment or to none; commit() makes them permanent;
@@ -10,6 +10,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory_resource>
 #include <span>
 #include <string>
@@ -53,12 +54,16 @@ struct segment {
     std::size_t rows = 0;
 };
 
+/// The window of a cache that keeps all tokens.
+inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max();
+
 /// A KV cache. Not safe for use from several threads at once.
 ///
 /// | member                          | meaning                                                                                |
 /// |---------------------------------|----------------------------------------------------------------------------------------|
 /// | c.shape()                       | the cache_shape it was made for                                                        |
 /// | c.context()                     | the tokens it was asked to have room for                                               |
+/// | c.window()                      | the last tokens that a row can see, its own included; all_tokens: every one            |
 /// | c.bytes()                       | exactly what it took from its memory resource                                          |
 /// | c.open() → sequence_id          | a new, empty sequence; errc::cache_full without a free slot                            |
 /// | c.close(s)                      | frees the sequence and what only it holds                                              |
@@ -69,13 +74,16 @@ struct segment {
 /// |                                 | stay valid until the next plan                                                         |
 /// | c.commit(s)                     | pending tokens become permanent                                                        |
 /// | c.rollback(s, checkpoint)       | drops pending tokens past the checkpoint                                               |
-/// | c.truncate(s, length)           | drops all tokens past `length`, committed ones too                                     |
+/// | c.truncate(s, length)           | drops all tokens past `length`, committed ones too; errc::invalid_argument where it    |
+/// |                                 | does not keep what rows from there on see                                              |
+/// | c.keeps(s, length)              | whether it does, and truncate(s, length) is possible                                   |
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
     { k.shape() } -> std::convertible_to<cache_shape>;
     { k.context() } -> std::same_as<std::size_t>;
+    { k.window() } -> std::same_as<std::size_t>;
     { k.bytes() } -> std::same_as<std::size_t>;
     { c.open() } -> std::same_as<sequence_id>;
     c.close(s);
@@ -86,6 +94,7 @@ concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::sp
     c.commit(s);
     c.rollback(s, m);
     c.truncate(s, p);
+    { k.keeps(s, p) } -> std::same_as<bool>;
     { C::schedule_invariant } -> std::convertible_to<bool>;
 };
 
@@ -153,6 +162,8 @@ public:
                  state.length);
         state.length = to.length;
     }
+
+    bool keeps(sequence_id s, position length) const { return length >= 0 && length <= at(s).length; }
 
     void truncate(sequence_id s, position length) {
         sequence_state& state = at(s);

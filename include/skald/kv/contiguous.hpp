@@ -84,6 +84,7 @@ public:
 
     const cache_shape& shape() const noexcept { return shape_; }
     std::size_t context() const noexcept { return tokens_; }
+    std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept { return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + data_.bytes(); }
 
     sequence_id open() { return table_.open(); }
@@ -91,6 +92,7 @@ public:
     position length(sequence_id s) const { return table_.at(s).length; }
     checkpoint mark(sequence_id s) const { return {table_.at(s).length}; }
     void rollback(sequence_id s, checkpoint to) { table_.rollback(s, to); }
+    bool keeps(sequence_id s, position length) const { return table_.keeps(s, length); }
     void truncate(sequence_id s, position length) { table_.truncate(s, length); }
     void commit(sequence_id s) { table_.commit(s); }
 

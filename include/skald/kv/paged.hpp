@@ -100,6 +100,7 @@ public:
 
     const cache_shape& shape() const noexcept { return shape_; }
     std::size_t context() const noexcept { return context_; }
+    std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept {
         return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + references_.bytes() + free_.bytes() +
                data_.bytes();
@@ -119,6 +120,7 @@ public:
         table_.rollback(s, to);
         release(s, to.length, before);
     }
+    bool keeps(sequence_id s, position length) const { return table_.keeps(s, length); }
     void truncate(sequence_id s, position length) {
         const position before = table_.at(s).length;
         table_.truncate(s, length);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The words that name a cache at run time: `storage[/block]:codec`, as `--kv` takes them and policies print them:
-// `contiguous:f32`, `paged:f16`, `paged/8:bf16`.
+// The words that name a cache at run time: `storage[/number]:codec`, as `--kv` takes them and policies print them:
+// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `ring/4096:f16`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -15,7 +15,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged };
+enum class storage_kind { contiguous, paged, ring };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4 };
 
 /// Their words.
@@ -27,19 +27,23 @@ inline constexpr std::array<std::pair<std::string_view, codec_kind>, 7> codec_wo
                                                                                      {"q8", codec_kind::q8},
                                                                                      {"q4", codec_kind::q4}}};
 
+/// What parse_spec() reads.
+inline constexpr std::string_view known_specs =
+    "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, ring/WINDOW:CODEC with CODEC f32, f16, bf16, fp8, i16, q8 or q4";
+
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
     std::size_t block = 16;  ///< tokens a block; paged only
+    std::size_t window = 0;  ///< tokens a row sees; ring only
 };
 
 /// Reads a spec; the codec may be left out (f16). Throws errc::invalid_argument with the words that are known.
 inline spec parse_spec(std::string_view text) {
     spec out;
     const auto bad = [&](std::string_view what) {
-        fail(errc::invalid_argument, concat("kv '", text, "'"), what,
-             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC with CODEC f32, f16, bf16, fp8, i16, q8 or q4");
+        fail(errc::invalid_argument, concat("kv '", text, "'"), what, "; known: ", known_specs);
     };
     const std::size_t colon = text.find(':');
     std::string_view storage = text.substr(0, colon);
@@ -47,18 +51,23 @@ inline spec parse_spec(std::string_view text) {
 
     if (const std::size_t slash = storage.find('/'); slash != std::string_view::npos) {
         const std::string_view digits = storage.substr(slash + 1);
-        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), out.block);
-        if (status != std::errc{} || end != digits.data() + digits.size() || out.block == 0 || out.block > (1u << 20))
-            bad("the block size is no number from 1 to 1048576");
         storage = storage.substr(0, slash);
-        if (storage != "paged") bad("only paged storage has blocks");
+        const bool ring = storage == "ring";
+        std::size_t& number = ring ? out.window : out.block;
+        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        if (status != std::errc{} || end != digits.data() + digits.size() || number == 0 || number > (1u << 20))
+            bad(ring ? "the window is no number from 1 to 1048576" : "the block size is no number from 1 to 1048576");
+        if (!ring && storage != "paged") bad("only paged storage has blocks, and rings a window");
     }
     if (storage == "contiguous")
         out.storage = storage_kind::contiguous;
     else if (storage == "paged")
         out.storage = storage_kind::paged;
+    else if (storage == "ring")
+        out.storage = storage_kind::ring;
     else
         bad("unknown storage");
+    if (out.storage == storage_kind::ring && out.window == 0) bad("a ring needs the tokens of its window, as ring/4096");
 
     const auto* const known = std::ranges::find(codec_words, codec, [](const auto& word) { return word.first; });
     if (known == codec_words.end()) bad("unknown codec");

@@ -213,12 +213,29 @@ private:
     matrix_view<float> x_;
 };
 
+/// Refuses a step in which a layer could see more than the cache keeps: in it, or within the model's context.
+template <kv::kv_cache Cache>
+void check_windows(const model_config& config, const Cache& cache, std::span<const kv::segment> segments) {
+    const std::size_t kept = cache.window();
+    if (kept == kv::all_tokens) return;
+    std::size_t longest = config.context;
+    for (const kv::segment& s : segments) longest = std::max(longest, static_cast<std::size_t>(cache.length(s.sequence)) + s.rows);
+    for (std::size_t i = 0; i < config.layers; ++i) {
+        const std::size_t window = config.attention_kinds[config.kind_of(i)].window;
+        if (std::min(window == 0 ? longest : window, longest) <= kept) continue;
+        fail(errc::unsupported, "kv cache", "layer ", i, " sees ",
+             window == 0 ? "every position" : concat("the last ", window, " positions"), ", the cache keeps the last ", kept,
+             " of a sequence; ", window == 0 ? "use contiguous or paged storage" : "raise .window");
+    }
+}
+
 }  // namespace detail
 
 /// Runs the batch: appends its rows' keys and values to the cache as pending tokens (the caller commits them) and writes what
 /// `out` has room for: each of its views has as many rows as the batch wants, or none.
 /// On an exception the cache is as before. Throws errc::invalid_argument for a malformed batch or one beyond the workspace's
-/// limits or the model's learned positions, errc::cache_full, and errc::cancelled within one layer of `stop` asking.
+/// limits or the model's learned positions, errc::unsupported for a layer that sees more than the cache keeps, errc::cache_full, and
+/// errc::cancelled within one layer of `stop` asking.
 template <class Backend, kv::kv_cache Cache>
 void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const batch& b, const step_outputs& out,
              const std::stop_token& stop = {}) {
@@ -240,6 +257,7 @@ void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const
                 s.rows > m.config().context || length > m.config().context - s.rows)
                 fail(errc::invalid_argument, "batch", "a sequence would reach ", length + s.rows,
                      " tokens; the model's learned positions end at ", m.config().context);
+    detail::check_windows(m.config(), cache, b.segments);
 
     const std::span<const row_range> ranges = cache.plan(b.segments);
     try {

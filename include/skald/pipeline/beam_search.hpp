@@ -115,9 +115,14 @@ private:
             fail(errc::invalid_argument, "beam search", "the length penalty is ", o.length_penalty, "; it must be a finite number");
     }
 
-    /// Back to one sequence, that of the prompt.
+    /// Back to one sequence, that of the prompt, or of nothing where the cache does not keep it.
     void restore() {
         for (; sequences_.size() > 1; sequences_.pop_back()) cache_.close(sequences_.back());
+        keep_cached();
+    }
+
+    void keep_cached() {
+        if (!cache_.keeps(sequences_[0], static_cast<position>(cached_.size()))) cached_.clear();
         cache_.truncate(sequences_[0], static_cast<position>(cached_.size()));
     }
 
@@ -125,7 +130,7 @@ private:
     void read_prompt(std::span<const token_id> prompt, const beam_options& o) {
         const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt.begin(), prompt.end()).first;
         cached_.resize(std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt.size() - 1));
-        cache_.truncate(sequences_[0], static_cast<position>(cached_.size()));
+        keep_cached();
         cached_.reserve(prompt.size());
         while (cached_.size() < prompt.size()) {
             const std::span<const token_id> chunk = prompt.subspan(cached_.size(), std::min(limits_.rows, prompt.size() - cached_.size()));

@@ -147,10 +147,12 @@ private:
         if (busy_) fail(errc::busy, "pipeline", "a generation on it is still alive; end or destroy it first");
     }
 
-    /// Brings the cache to the prompt: keeps the common prefix, reads the rest in chunks, ends with the last token's logits.
+    /// Brings the cache to the prompt: keeps the common prefix where the cache can, reads the rest in chunks, ends with the last token's
+    /// logits.
     void read_prompt() {
         const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt_.begin(), prompt_.end()).first;
-        const std::size_t kept = std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt_.size() - 1);
+        std::size_t kept = std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt_.size() - 1);
+        if (!cache_.keeps(sequence_, static_cast<position>(kept))) kept = 0;
         cache_.truncate(sequence_, static_cast<position>(kept));
         cached_.resize(kept);
         stats_.reused_tokens = kept;
