@@ -7,6 +7,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <skald/attention/layer.hpp>
@@ -14,6 +15,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/spec.hpp>
+#include <skald/kv/state.hpp>
 
 namespace skald::kv {
 
@@ -43,6 +45,15 @@ public:
         self_->run_layer(backend, layer, call);
     }
 
+    /// What kv::save and kv::restore call.
+    void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
+              const state_options& options) {
+        self_->save(s, tokens, note, sink, options);
+    }
+    saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) {
+        return self_->restore(s, source, whole, options);
+    }
+
 private:
     struct role {
         virtual ~role() = default;
@@ -58,6 +69,8 @@ private:
         virtual void rollback(sequence_id, checkpoint) = 0;
         virtual void truncate(sequence_id, position) = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
+        virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
+        virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
     };
 
     template <class Cache>
@@ -76,6 +89,13 @@ private:
         void truncate(sequence_id s, position length) override { cache.truncate(s, length); }
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call);
+        }
+        void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
+                  const state_options& options) override {
+            kv::save(cache, s, tokens, sink, options, note);
+        }
+        saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) override {
+            return detail::restore(cache, s, source, whole, options);
         }
         Cache cache;
     };

@@ -71,6 +71,7 @@ struct segment {
 /// | c.rollback(s, checkpoint)       | drops pending tokens past the checkpoint                                               |
 /// | c.truncate(s, length)           | drops all tokens past `length`, committed ones too                                     |
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
+/// | c.select(s)                     | ends the step; view(layer) then shows the committed tokens of s as segment 0, to read  |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
