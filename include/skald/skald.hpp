@@ -17,7 +17,10 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/state.hpp>
+#include <skald/kv/state_file.hpp>
 #include <skald/model/forward.hpp>
+#include <skald/model/identity.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/beam_search.hpp>

@@ -45,7 +45,7 @@ public:
         self_->run_layer(backend, layer, call);
     }
 
-    /// What kv::save and kv::restore call.
+    /// What kv::save, kv::restore and kv::require_fit call.
     void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
               const state_options& options) {
         self_->save(s, tokens, note, sink, options);
@@ -53,6 +53,7 @@ public:
     saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) {
         return self_->restore(s, source, whole, options);
     }
+    void require_fit(const state_header& saved, const state_options& options) const { self_->require_fit(saved, options); }
 
 private:
     struct role {
@@ -71,6 +72,7 @@ private:
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
         virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
         virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
+        virtual void require_fit(const state_header&, const state_options&) const = 0;
     };
 
     template <class Cache>
@@ -97,6 +99,7 @@ private:
         saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) override {
             return detail::restore(cache, s, source, whole, options);
         }
+        void require_fit(const state_header& saved, const state_options& options) const override { kv::require_fit(cache, saved, options); }
         Cache cache;
     };
 

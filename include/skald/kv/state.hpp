@@ -152,7 +152,7 @@ inline state_header read_header(state_reader& in, std::string_view place) {
 }
 
 /// Throws errc::invalid_argument unless what was saved fits a cache.
-inline void require_fit(const state_header& saved, const state_header& cache, std::string_view place) {
+inline void require_same(const state_header& saved, const state_header& cache, std::string_view place) {
     const auto same = [&](std::string_view what, const auto& there, const auto& here) {
         if (there != here) fail(errc::invalid_argument, place, what, " is ", there, "; this cache's is ", here);
     };
@@ -283,7 +283,7 @@ saved_text restore_rows(Cache& cache, sequence_id s, const state_source& source,
         fail(errc::invalid_argument, options.place, "the sequence to restore it into holds ", cache.length(s), " tokens; it must be empty");
     state_reader in(source, options.place, options.memory);
     const state_header h = read_header(in, options.place);
-    require_fit(h, header_of(cache, options), options.place);
+    require_same(h, header_of(cache, options), options.place);
     in.begin_section(body_bytes(h, options.place));
     saved_text out{.tokens = {}, .note = read_note(in, h)};
     filling guard(cache, s);
@@ -331,6 +331,15 @@ void save(Cache& cache, sequence_id s, std::span<const token_id> tokens, const s
         detail::save_rows(cache, s, tokens, note, sink, options);
     else
         cache.save(s, tokens, note, sink, options);
+}
+
+/// Throws errc::invalid_argument unless what was saved is of the model that the options name and of the cache's shape and codec.
+template <kv_cache Cache>
+void require_fit(const Cache& cache, const state_header& saved, const state_options& options = {}) {
+    if constexpr (viewable_cache<Cache>)
+        detail::require_same(saved, detail::header_of(cache, options), options.place);
+    else
+        cache.require_fit(saved, options);
 }
 
 /// Reads a saved sequence into an empty one and commits it. The source is read to the end of the saved sequence and no further.
