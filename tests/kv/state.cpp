@@ -285,6 +285,11 @@ TEST_CASE("a cache without room refuses a saved sequence and stays as it was", "
     const std::size_t free = two_steps.free_blocks();
     CHECK(code_of([&] { kv::load(two_steps, saved, {.model = 42}); }) == errc::cache_full);
     CHECK(two_steps.free_blocks() == free);
+    const kv::sequence_id empty = two_steps.open();
+    CHECK(code_of([&] { kv::restore(two_steps, empty, saved, {.model = 42}); }) == errc::cache_full);
+    CHECK(two_steps.length(empty) == 0);
+    CHECK(two_steps.free_blocks() == free);
+    two_steps.close(empty);
     const kv::sequence_id taken = two_steps.open();
     CHECK(code_of([&] { kv::load(two_steps, saved, {.model = 42}); }) == errc::cache_full);
     grow(two_steps, taken, 1, random);
@@ -364,6 +369,29 @@ TEST_CASE("a prefix can be saved, pending tokens and strangers cannot", "[kv]") 
     const kv::loaded_sequence loaded = kv::load(cache, saved);
     CHECK(cache.length(loaded.sequence) == 7);
     CHECK(rows_of(cache, loaded.sequence, 7) == rows_of(cache, s, 7));
+}
+
+TEST_CASE("rows in several runs are saved in order of their positions, and missing ones refused", "[kv]") {
+    struct part {
+        position first, last;
+        std::size_t after;  // positions whose rows follow each other
+        position begin(std::size_t) const { return first; }
+        position end(std::size_t) const { return last; }
+        std::size_t stretch(position) const { return after; }
+    };
+    const std::tuple runs{part{12, 30, 100}, part{0, 7, 3}, part{7, 12, 1}};
+    std::vector<position> seen;
+    const auto look = [&](const part& run, position p, std::size_t count) {
+        CHECK(count <= run.after);
+        CHECK(p >= run.first);
+        for (std::size_t i = 0; i < count; ++i) seen.push_back(p + static_cast<position>(i));
+        CHECK(seen.back() < run.last);
+    };
+    kv::detail::each_stretch(runs, 2, 25, look);
+    REQUIRE(seen.size() == 23);
+    for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i] == static_cast<position>(2 + i));
+    CHECK(code_of([&] { kv::detail::each_stretch(runs, 29, 31, look); }) == errc::unsupported);
+    CHECK(code_of([&] { kv::detail::each_stretch(std::tuple{part{5, 9, 4}}, 4, 6, look); }) == errc::unsupported);
 }
 
 TEST_CASE("saved sequences can stand one after the other in a stream", "[kv]") {
