@@ -127,14 +127,17 @@ int run_command_line(int argc, char** argv) {
     app.set_version_flag("--version", skald::concat(SKALD_VERSION_MAJOR, ".", SKALD_VERSION_MINOR, ".", SKALD_VERSION_PATCH));
     app.require_subcommand(1);
     std::function<void()> action;
-    const auto command = [&](const char* name, const char* help, auto& options, auto function) {
-        CLI::App* sub = app.add_subcommand(name, help);
+    const auto command_of = [&](CLI::App& parent, const char* name, const char* help, auto& options, auto function) {
+        CLI::App* sub = parent.add_subcommand(name, help);
         sub->callback([&action, &options, function] { action = [&options, function] { function(options); }; });
         return sub;
     };
+    const auto command = [&](const char* name, const char* help, auto& options, auto function) {
+        return command_of(app, name, help, options, function);
+    };
 
     generate_command run_options, chat_options;
-    inspect_command inspect_options;
+    inspect_command inspect_options, cache_options;
     plan_command plan_options;
     tokens_command tokenize_options, detokenize_options;
     logits_command logits_options;
@@ -161,6 +164,12 @@ int run_command_line(int argc, char** argv) {
     sub = command("inspect", "Shows what a model file or folder holds", inspect_options, inspect);
     add_path(sub, inspect_options.path);
     add_json(sub, inspect_options.json);
+
+    CLI::App* cache = app.add_subcommand("cache", "Files of saved sequences: their tokens, keys and values");
+    cache->require_subcommand(1);
+    sub = command_of(*cache, "inspect", "Shows what such a file holds, and compares its checksums", cache_options, inspect_cache);
+    sub->add_option("FILE", cache_options.path, "a file that pipeline::save or kv::save wrote")->required()->type_name("FILE");
+    add_json(sub, cache_options.json);
 
     sub = command("plan", "Tells the memory a model will take, before loading it", plan_options, plan);
     add_model(sub, plan_options.model);

@@ -69,7 +69,7 @@ struct generate_command {  // run, chat
     bool raw = false, quiet = false, ignore_end = false;
 };
 
-struct inspect_command {
+struct inspect_command {  // inspect, cache inspect
     std::string path;
     bool json = false;
 };
@@ -157,6 +157,7 @@ struct imatrix_command {
 void run(const generate_command&);
 void chat(const generate_command&);
 void inspect(const inspect_command&);
+void inspect_cache(const inspect_command&);
 void plan(const plan_command&);
 void tokenize(const tokens_command&);
 void detokenize(const tokens_command&);

@@ -19,8 +19,11 @@
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/state.hpp>
+#include <skald/kv/state_file.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
+#include <skald/model/identity.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/beam_search.hpp>

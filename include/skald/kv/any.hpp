@@ -7,6 +7,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <skald/attention/layer.hpp>
@@ -16,6 +17,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/spec.hpp>
+#include <skald/kv/state.hpp>
 #include <skald/kv/word_codec.hpp>
 
 namespace skald::kv {
@@ -48,6 +50,16 @@ public:
         self_->run_layer(backend, layer, call);
     }
 
+    /// What kv::save, kv::restore and kv::require_fit call.
+    void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
+              const state_options& options) {
+        self_->save(s, tokens, note, sink, options);
+    }
+    saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) {
+        return self_->restore(s, source, whole, options);
+    }
+    void require_fit(const state_header& saved, const state_options& options) const { self_->require_fit(saved, options); }
+
 private:
     struct role {
         virtual ~role() = default;
@@ -65,6 +77,9 @@ private:
         virtual void truncate(sequence_id, position) = 0;
         virtual bool keeps(sequence_id, position) const = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
+        virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
+        virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
+        virtual void require_fit(const state_header&, const state_options&) const = 0;
     };
 
     template <class Cache>
@@ -86,6 +101,14 @@ private:
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call);
         }
+        void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
+                  const state_options& options) override {
+            kv::save(cache, s, tokens, sink, options, note);
+        }
+        saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) override {
+            return detail::restore(cache, s, source, whole, options);
+        }
+        void require_fit(const state_header& saved, const state_options& options) const override { kv::require_fit(cache, saved, options); }
         Cache cache;
     };
 

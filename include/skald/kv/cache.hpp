@@ -78,6 +78,7 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// |                                 | does not keep what rows from there on see                                              |
 /// | c.keeps(s, length)              | whether it does, and truncate(s, length) is possible                                   |
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
+/// | c.select(s)                     | ends the step; view(layer) then shows the committed tokens of s as segment 0, to read  |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {

@@ -123,6 +123,8 @@ public:
         return ranges;
     }
 
+    void select(sequence_id s) { slots_[0] = {s.index, table_.at(s).committed}; }
+
     std::tuple<run> view(std::size_t layer) const noexcept {
         std::byte* keys = data_.data() + 2 * layer * plane_bytes();
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, tokens_, row_bytes())};

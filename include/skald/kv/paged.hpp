@@ -152,6 +152,11 @@ public:
         return ranges;
     }
 
+    void select(sequence_id s) {
+        const position committed = table_.at(s).committed;
+        slots_[0] = {blocks_of(s), committed};
+    }
+
     std::tuple<run> view(std::size_t layer) const noexcept {
         std::byte* keys = data_.data() + 2 * layer * plane_bytes();
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};

@@ -173,6 +173,11 @@ public:
         return ranges;
     }
 
+    /// view(layer) then shows what is kept of the committed tokens of s.
+    void select(sequence_id s) {
+        slots_[0] = {.sequence = s.index, .begin = std::max<position>(0, firsts_[s.index]), .end = table_.at(s).committed};
+    }
+
     std::tuple<run> view(std::size_t layer) const noexcept {
         std::byte* keys = data_.data() + 2 * layer * plane_bytes();
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, capacity_, row_bytes())};

@@ -17,6 +17,7 @@
 #include <skald/io/hf_folder.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/model/generation_defaults.hpp>
+#include <skald/model/identity.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/source.hpp>
 #include <skald/model/workspace.hpp>
@@ -72,6 +73,7 @@ model<Backend> load_model(const File& file, const load_options& options = {}, st
                            .no_text = std::move(head.no_text),
                            .defaults = std::move(head.defaults),
                            .file = file.name(),
+                           .identity = identity_of(head.source),
                            .logger = options.logger,
                            .open_file = std::move(open_file)});
 }

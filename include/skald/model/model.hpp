@@ -3,6 +3,7 @@
 // A loaded model: a cheap, shared, immutable handle to config, weights and tokenizer. Any number of pipelines, on any number of
 // threads, use one model; the last handle frees it.
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,7 @@ public:
         std::string no_text;  ///< why there is no text side
         generation_defaults defaults;
         std::string file;
+        std::uint64_t identity;
         skald::logger logger;
         std::shared_ptr<const void> open_file;  ///< what matrices that were not copied lie in; null: all were
     };
@@ -52,6 +54,8 @@ public:
     const model_config& config() const noexcept { return parts_->config; }
     const model_weights<Backend>& weights() const noexcept { return parts_->weights; }
     const std::string& file() const noexcept { return parts_->file; }
+    /// Stands for weights and hyperparameters (model/identity.hpp).
+    std::uint64_t identity() const noexcept { return parts_->identity; }
     /// How the model's makers want it to be sampled.
     const generation_defaults& defaults() const noexcept { return parts_->defaults; }
     /// True for tokens that end a text.

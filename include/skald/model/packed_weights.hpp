@@ -15,9 +15,9 @@
 
 #include <skald/backend/ops.hpp>
 #include <skald/core/checked.hpp>
-#include <skald/core/checksum.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/packed_file.hpp>
+#include <skald/model/identity.hpp>
 #include <skald/model/load_options.hpp>
 #include <skald/model/source.hpp>
 
@@ -63,7 +63,7 @@ public:
     std::size_t bytes_read() const noexcept { return read_; }
 
 private:
-    static constexpr std::size_t alignment = 64, slice_bytes = std::size_t{16} << 20, sample_bytes = 256;
+    static constexpr std::size_t alignment = 64, slice_bytes = std::size_t{16} << 20;
 
     struct places {
         io::packed_seal seal;
@@ -74,27 +74,16 @@ private:
 
     /// The model's number covers the times its files were changed, and name, type, shape and some bytes of each matrix.
     static places plan(const Backend& backend, const model_source& source, packing wanted) {
-        const auto add = [](std::uint64_t& sum, const auto&... numbers) {
-            const std::array<std::uint64_t, sizeof...(numbers)> all{static_cast<std::uint64_t>(numbers)...};
-            sum = checksum(std::as_bytes(std::span(all)), sum);
-        };
         places out;
         checked_size end(0, source.file());
-        add(out.seal.model, source.reader()->stamp());
-        add(out.seal.layout, Backend::layout, static_cast<unsigned>(backend.policy()));
+        out.seal.model = detail::add_numbers(out.seal.model, source.reader()->stamp());
+        out.seal.layout = detail::add_numbers(out.seal.layout, Backend::layout, backend.policy());
         source.for_each([&](tensor_role role, std::size_t layer, std::size_t expert, const weight_view& w) {
             if (!is_matrix_role(role)) return;
             const packing how = packing_of(role, source, wanted);
             const std::size_t bytes = backend.view_bytes(w, how);
-            add(out.seal.layout, how, bytes);
-            add(out.seal.model, role, layer, expert, w.type, w.rows, w.cols);
-            out.seal.model = checksum(std::as_bytes(std::span(w.name)), out.seal.model);
-            std::array<std::byte, sample_bytes> some;
-            const std::size_t count = std::min(some.size(), w.bytes());
-            for (const std::size_t first : {std::size_t{0}, (w.bytes() - count) / 2, w.bytes() - count}) {
-                source.copy(role, layer, expert, first, std::span(some).first(count));
-                out.seal.model = checksum(std::span(some).first(count), out.seal.model);
-            }
+            out.seal.layout = detail::add_numbers(out.seal.layout, how, bytes);
+            out.seal.model = detail::add_tensor(out.seal.model, source, role, layer, expert, w);
             source.release(role, layer, expert);
             out.offset[{role, layer, expert}] = end.size();
             end = round_up(end + bytes, alignment);

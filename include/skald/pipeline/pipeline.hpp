@@ -3,6 +3,7 @@
 // The pipeline: one sequence on one model. Text, tokens or a conversation go in, a range of text pieces or a callback comes
 // out. Several pipelines share a model, also from several threads; one pipeline is used by one thread at a time.
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
@@ -82,6 +83,16 @@ public:
 
     /// Forgets the conversation (not the cache: a prompt with a known beginning still starts fast).
     void reset() { session_->reset(); }
+
+    /// Writes the conversation, and the cache's tokens with their keys and values, to a file, which appears whole or not at all. A pipeline
+    /// on the same model, with a cache of the same codec, goes on from it as if it had never stopped. Throws errc::io, errc::busy.
+    void save(const std::filesystem::path& path) const { session_->save(path); }
+
+    /// Takes the place of the pipeline that saved: the next call starts with all its tokens known. Throws errc::io, errc::bad_file for a
+    /// damaged file, errc::unsupported for another version, errc::invalid_argument for that of another model or codec, errc::cache_full,
+    /// errc::busy; all is then as it was, but for a file that changes while it is read, which leaves the cache empty. Cost: the file is
+    /// read twice.
+    void load(const std::filesystem::path& path) { session_->load(path); }
 
     const std::vector<text::message>& conversation() const noexcept { return session_->conversation(); }
     const model<Backend>& get_model() const noexcept { return session_->get_model(); }

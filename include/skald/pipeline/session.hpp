@@ -6,6 +6,8 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <span>
 #include <string>
@@ -16,9 +18,12 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/state_file.hpp>
 #include <skald/model/forward.hpp>
+#include <skald/model/identity.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/request.hpp>
+#include <skald/pipeline/saved_conversation.hpp>
 #include <skald/pipeline/stop_strings.hpp>
 #include <skald/sampling/logprobs.hpp>
 #include <skald/sampling/processor.hpp>
@@ -52,6 +57,38 @@ public:
         require_idle();
         conversation_.clear();
         if (!options_.system.empty()) conversation_.push_back({"system", options_.system});
+    }
+
+    /// Writes the tokens in the cache with their keys and values, and the conversation.
+    void save(const std::filesystem::path& path) {
+        require_idle();
+        kv::save(cache_, sequence_, cached_, path, state(), write_conversation(conversation_));
+    }
+
+    /// Reads them back in the place of what is there, after the whole file was found to be good.
+    void load(const std::filesystem::path& path) {
+        require_idle();
+        kv::state_options options = state();
+        const std::string place = path.string();
+        options.place = place;
+        const kv::checked_state saved = kv::check(path, options);
+        kv::require_fit(cache_, saved.header, options);
+        std::vector<text::message> conversation = read_conversation(saved.text.note, place);
+        std::vector<token_id> tokens = saved.text.tokens;
+        if (tokens.size() > limit_)
+            fail(errc::cache_full, place, "has ", tokens.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
+        for (const token_id id : tokens)
+            if (static_cast<std::size_t>(id) >= model_.config().vocabulary)
+                fail(errc::bad_file, place, "token ", id, " is outside the vocabulary of ", model_.config().vocabulary);
+
+        cache_.truncate(sequence_, 0);
+        cached_.clear();
+        if (kv::restore(cache_, sequence_, path, options).tokens != tokens) {
+            cache_.truncate(sequence_, 0);
+            fail(errc::bad_file, place, "changed while it was read");
+        }
+        cached_.swap(tokens);
+        conversation_.swap(conversation);
     }
 
     /// Takes a request; the work starts with the first step(). Strong guarantee.
@@ -143,6 +180,10 @@ public:
     finish_reason finish() const noexcept { return finish_; }
 
 private:
+    kv::state_options state() const {
+        return {.model = rows_identity(model_.identity(), model_.config(), cache_.context()), .memory = model_.backend().memory()};
+    }
+
     void require_idle() const {
         if (busy_) fail(errc::busy, "pipeline", "a generation on it is still alive; end or destroy it first");
     }
