@@ -82,7 +82,9 @@ void add_kv(CLI::App* app, skald::kv::spec& spec, std::string_view normal) {
                    throw CLI::ValidationError("--kv", std::string(std::string_view(e.what()).substr(e.place().size() + 2)));
                }
            },
-           skald::concat("the cache: contiguous:CODEC, paged:CODEC or paged/BLOCK:CODEC; CODEC f32, f16 or bf16 (default ", normal, ")"))
+           skald::concat("the cache: contiguous:CODEC, paged:CODEC, radix:CODEC (keeps what earlier prompts began with), or "
+                         "paged/BLOCK:CODEC and the like; CODEC f32, f16 or bf16 (default ",
+                         normal, ")"))
         ->type_name("SPEC");
 }
 

@@ -17,6 +17,8 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/prefix_tree.hpp>
+#include <skald/kv/radix.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>

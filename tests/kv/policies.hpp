@@ -11,6 +11,7 @@
 
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/radix.hpp>
 
 namespace skald::test {
 
@@ -29,9 +30,16 @@ struct paged_policy {
         return {{.tokens = (tokens + 2 * Block) * sequences, .sequences = sequences, .block = Block}};
     }
 };
+template <class Codec, std::size_t Block>
+struct radix_policy {
+    static kv::radix<Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {paged_policy<Codec, Block>::make(tokens, sequences).options};
+    }
+};
 
 using policies = std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
-                            paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>>;
+                            paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, radix_policy<kv::f32, 5>,
+                            radix_policy<kv::f16, 16>>;
 
 /// What a test writes at a place: small integers, exact in every plain codec.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // The words that name a cache at run time: `storage[/block]:codec`, as `--kv` takes them and policies print them:
-// `contiguous:f32`, `paged:f16`, `paged/8:bf16`.
+// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `radix/32:f16`.
 #include <charconv>
 #include <cstddef>
 #include <string>
@@ -11,14 +11,17 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged };
+enum class storage_kind { contiguous, paged, radix };
 enum class codec_kind { f32, f16, bf16 };
 
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
-    std::size_t block = 16;  ///< tokens a block; paged only
+    std::size_t block = 16;  ///< tokens a block; paged and radix only
+
+    /// True when all sequences share one pool of blocks.
+    constexpr bool has_blocks() const noexcept { return storage == storage_kind::paged || storage == storage_kind::radix; }
 };
 
 /// Reads a spec; the codec may be left out (f16). Throws errc::invalid_argument with the words that are known.
@@ -26,7 +29,7 @@ inline spec parse_spec(std::string_view text) {
     spec out;
     const auto bad = [&](std::string_view what) {
         fail(errc::invalid_argument, concat("kv '", text, "'"), what,
-             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC with CODEC f32, f16 or bf16");
+             "; known: contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC, radix/BLOCK:CODEC with CODEC f32, f16 or bf16");
     };
     const std::size_t colon = text.find(':');
     std::string_view storage = text.substr(0, colon);
@@ -38,12 +41,14 @@ inline spec parse_spec(std::string_view text) {
         if (status != std::errc{} || end != digits.data() + digits.size() || out.block == 0 || out.block > (1u << 20))
             bad("the block size is no number from 1 to 1048576");
         storage = storage.substr(0, slash);
-        if (storage != "paged") bad("only paged storage has blocks");
+        if (storage != "paged" && storage != "radix") bad("only paged and radix storage have blocks");
     }
     if (storage == "contiguous")
         out.storage = storage_kind::contiguous;
     else if (storage == "paged")
         out.storage = storage_kind::paged;
+    else if (storage == "radix")
+        out.storage = storage_kind::radix;
     else
         bad("unknown storage");
 
