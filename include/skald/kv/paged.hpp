@@ -167,23 +167,33 @@ protected:  // radix.hpp builds on these
     std::uint32_t* blocks_of(sequence_id s) const noexcept { return tables_.data() + s.index * blocks_; }
     std::size_t blocks_for(position length) const noexcept { return ceil_div(static_cast<std::size_t>(length), block_); }
 
-    /// True when the sequence's last block is partly filled and shared, so that appending must copy it.
-    bool tail_is_shared(sequence_id s) const {
+    /// The partly filled block that a sequence goes on in; null where it starts a new one.
+    std::uint32_t* tail_of(sequence_id s) const {
         const auto length = static_cast<std::size_t>(table_.at(s).length);
-        return length % block_ != 0 && pool_.references(blocks_of(s)[length / block_]) > 1;
+        return length % block_ == 0 ? nullptr : blocks_of(s) + length / block_;
+    }
+
+    /// How many hold the tail of segment i when the segments before it have copied it; more than one: it must be copied again.
+    std::size_t holders_of_tail(std::span<const segment> segments, std::size_t i) const {
+        const std::uint32_t* tail = tail_of(segments[i].sequence);
+        std::size_t holders = tail == nullptr ? 0 : pool_.references(*tail);
+        for (std::size_t j = 0; holders > 1 && j < i; ++j) {
+            const std::uint32_t* other = tail_of(segments[j].sequence);
+            if (other != nullptr && *other == *tail) --holders;
+        }
+        return holders;
     }
 
     /// The free blocks that a step takes. Checks its segments.
     std::size_t blocks_needed(std::span<const segment> segments) const {
         table_.check(segments);
         std::size_t needed = 0;
-        for (const segment& s : segments) needed += blocks_needed(s);
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            const position length = table_.at(segments[i].sequence).length;
+            const std::size_t total = ceil_div(checked_size(static_cast<std::size_t>(length), "batch") + segments[i].rows);
+            needed += total - blocks_for(length) + (holders_of_tail(segments, i) > 1 ? 1 : 0);
+        }
         return needed;
-    }
-    std::size_t blocks_needed(const segment& s) const {
-        const position length = table_.at(s.sequence).length;
-        const std::size_t total = ceil_div(checked_size(static_cast<std::size_t>(length), "batch") + s.rows);
-        return total - blocks_for(length) + (tail_is_shared(s.sequence) ? 1 : 0);
     }
     std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }
     static std::size_t ceil_div(std::size_t n, std::size_t unit) noexcept { return skald::ceil_div(n, unit); }
@@ -191,15 +201,14 @@ protected:  // radix.hpp builds on these
     void grow(const segment& s) noexcept {
         const auto length = static_cast<std::size_t>(table_.at(s.sequence).length);
         std::uint32_t* blocks = blocks_of(s.sequence);
-        if (tail_is_shared(s.sequence)) {
-            std::uint32_t& tail = blocks[length / block_];
+        if (std::uint32_t* tail = tail_of(s.sequence); tail != nullptr && pool_.references(*tail) > 1) {
             const std::uint32_t copy = pool_.take();
             for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
                 std::byte* base = data_.data() + plane * plane_bytes();
-                std::memcpy(base + copy * block_bytes(), base + tail * block_bytes(), block_bytes());
+                std::memcpy(base + copy * block_bytes(), base + *tail * block_bytes(), block_bytes());
             }
-            pool_.drop(tail);
-            tail = copy;
+            pool_.drop(*tail);
+            *tail = copy;
         }
         const std::size_t last = ceil_div(length + s.rows, block_);
         for (std::size_t i = ceil_div(length, block_); i < last; ++i) blocks[i] = pool_.take();

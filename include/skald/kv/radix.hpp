@@ -197,14 +197,9 @@ private:
         return count;
     }
 
-    /// True when the segment must copy its last block only because the tree holds it too.
-    bool tail_is_shared_by_tree(const segment& s) const {
-        if (!base::tail_is_shared(s.sequence)) return false;
-        const std::uint32_t tail = tail_of(s);
-        return pool_.references(tail) == 2 && tree_.contains(tail);
-    }
-    std::uint32_t tail_of(const segment& s) const {
-        return blocks_of(s.sequence)[static_cast<std::size_t>(table_.at(s.sequence).length) / block_];
+    /// True when segment i must copy its tail only because the tree holds it too.
+    bool copies_for_the_tree(std::span<const segment> segments, std::size_t i) const {
+        return base::holders_of_tail(segments, i) == 2 && tree_.contains(*base::tail_of(segments[i].sequence));
     }
 
     /// Evicts what the step lacks; at last lets the tree forget blocks that segments would have to copy.
@@ -214,15 +209,15 @@ private:
         const std::size_t spare = evictable(), lacking = needed - free_blocks();
         if (lacking > spare) {
             std::size_t tails = 0;
-            for (const segment& s : segments) tails += tail_is_shared_by_tree(s);
+            for (std::size_t i = 0; i < segments.size(); ++i) tails += copies_for_the_tree(segments, i);
             if (lacking > spare + tails)
                 fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens; ", free_blocks(),
                      " of ", pool_.size(), " are free and ", spare, " can be evicted; raise .tokens, close sequences or unpin prefixes");
         }
         evict(lacking);
         for (std::size_t i = 0, left = lacking - std::min(lacking, spare); left != 0; ++i)
-            if (tail_is_shared_by_tree(segments[i])) {
-                forget(tail_of(segments[i]));
+            if (copies_for_the_tree(segments, i)) {
+                forget(*base::tail_of(segments[i].sequence));
                 --left;
             }
     }
