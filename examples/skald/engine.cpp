@@ -19,10 +19,9 @@ using cache_policy = skald::kv::any<backend>;
 using model = skald::model<backend>;
 using pipeline = skald::pipeline<backend, cache_policy, skald::sampling::dynamic_chain>;
 
-/// The room of `sequences` sequences of `tokens` tokens, in the words of the storage: contiguous counts one, paged counts all.
+/// The room of `sequences` sequences of `tokens` tokens, in the words of the storage: contiguous counts one, a pool of blocks counts all.
 cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::size_t sequences) {
-    if (spec.storage == skald::kv::storage_kind::paged)
-        tokens = (skald::checked_size(skald::ceil_div(tokens, spec.block), "kv cache") * spec.block * sequences).size();
+    if (spec.has_blocks()) tokens = (skald::checked_size(skald::ceil_div(tokens, spec.block), "kv cache") * spec.block * sequences).size();
     return {spec, {.tokens = tokens, .sequences = sequences}};
 }
 
@@ -31,7 +30,7 @@ cache_policy beams_policy(const generate_command& c, std::size_t context) {
     cache_policy out = policy_for(c.kv, context, 1);
     out.room.sequences = c.search.beams;
     out.room.context = context;
-    if (c.kv.storage == skald::kv::storage_kind::paged) {
+    if (c.kv.has_blocks()) {
         const auto own = skald::checked_size(std::min(c.max_tokens, context), "kv cache") + 2 * c.kv.block;
         out.room.tokens = (own * c.search.beams + out.room.tokens).size();
     }

@@ -18,6 +18,8 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/prefix_tree.hpp>
+#include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>

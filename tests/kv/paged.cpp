@@ -34,6 +34,24 @@ TEST_CASE("a fork shares blocks until it writes into one", "[kv]") {
     CHECK(cache.free_blocks() == 8);
 }
 
+TEST_CASE("a step takes no more blocks than it writes: the last to hold a block does not copy it", "[kv]") {
+    auto cache = kv::paged<kv::f32>{{.tokens = 32, .sequences = 3, .block = 8}}.make(test::small_shape, std::pmr::new_delete_resource());
+    const kv::sequence_id a = cache.open();
+    const std::array first{kv::segment{a, 0, 12}};
+    test::write_rows(cache, cache.plan(first), {1});
+    cache.commit(a);
+    const kv::sequence_id b = cache.fork(a), c = cache.fork(a);
+    CHECK(cache.free_blocks() == 2);
+    const std::array all{kv::segment{a, 0, 1}, kv::segment{b, 1, 1}, kv::segment{c, 2, 1}};
+    test::write_rows(cache, cache.plan(all), {2, 3, 4});
+    CHECK(cache.free_blocks() == 0);
+    for (std::uint32_t i = 0; i < 3; ++i) {
+        std::vector<std::uint32_t> expected(12, 1);
+        expected.push_back(2 + i);
+        CHECK(test::holds(cache, i, expected));
+    }
+}
+
 TEST_CASE("sequences of a paged cache share the pool, and waste less than a block each", "[kv]") {
     const kv::paged<kv::f16> policy{{.tokens = 160, .sequences = 8, .block = 16}};
     auto cache = policy.make(test::small_shape, std::pmr::new_delete_resource());

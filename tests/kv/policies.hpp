@@ -14,6 +14,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -47,6 +48,12 @@ struct paged_policy : keeping_all {
         return {{.tokens = (tokens + 2 * Block) * sequences, .sequences = sequences, .block = Block}};
     }
 };
+template <class Codec, std::size_t Block>
+struct radix_policy : keeping_all {
+    static kv::radix<Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {paged_policy<Codec, Block>::make(tokens, sequences).options};
+    }
+};
 
 /// Of any room.
 template <class Codec, std::size_t Window, std::size_t Step>
@@ -59,7 +66,8 @@ using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
                paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
                contiguous_policy<kv::i16>, contiguous_policy<kv::q8>, contiguous_policy<kv::q4>, paged_policy<kv::fp8, 16>,
-               paged_policy<kv::i16, 16>, paged_policy<kv::q8, 16>, paged_policy<kv::q4, 16>>;
+               paged_policy<kv::i16, 16>, paged_policy<kv::q8, 16>, paged_policy<kv::q4, 16>, radix_policy<kv::f32, 5>,
+               radix_policy<kv::f16, 16>, radix_policy<kv::q8, 16>>;
 using ring_policies =
     std::tuple<ring_policy<kv::f32, 7, 20>, ring_policy<kv::f16, 2, 23>, ring_policy<kv::bf16, 30, 40>, ring_policy<kv::q8, 7, 20>,
                ring_policy<kv::q4, 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;

@@ -15,6 +15,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
@@ -22,7 +23,7 @@
 
 namespace skald::kv {
 
-/// Any cache, for one backend. Same meaning as the cache it holds.
+/// Any cache, for one backend. Same meaning as the cache it holds; one that shares no prefixes reuses 0 tokens and remembers none.
 template <class Backend>
 class any_cache {
 public:
@@ -45,6 +46,9 @@ public:
     void rollback(sequence_id s, checkpoint to) { self_->rollback(s, to); }
     void truncate(sequence_id s, position length) { self_->truncate(s, length); }
     bool keeps(sequence_id s, position length) const { return self_->keeps(s, length); }
+    opened_sequence open_with(std::span<const token_id> prompt) { return self_->open_with(prompt); }
+    std::size_t reusable(std::span<const token_id> prompt) const { return self_->reusable(prompt); }
+    void remember(sequence_id s, std::span<const token_id> tokens) { self_->remember(s, tokens); }
 
     void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) {
         self_->run_layer(backend, layer, call);
@@ -76,6 +80,9 @@ private:
         virtual void rollback(sequence_id, checkpoint) = 0;
         virtual void truncate(sequence_id, position) = 0;
         virtual bool keeps(sequence_id, position) const = 0;
+        virtual opened_sequence open_with(std::span<const token_id>) = 0;
+        virtual std::size_t reusable(std::span<const token_id>) const = 0;
+        virtual void remember(sequence_id, std::span<const token_id>) = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
         virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
         virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
@@ -98,6 +105,21 @@ private:
         void rollback(sequence_id s, checkpoint to) override { cache.rollback(s, to); }
         void truncate(sequence_id s, position length) override { cache.truncate(s, length); }
         bool keeps(sequence_id s, position length) const override { return cache.keeps(s, length); }
+        opened_sequence open_with(std::span<const token_id> prompt) override {
+            if constexpr (prefix_sharing<Cache>)
+                return cache.open_with(prompt);
+            else
+                return {cache.open(), 0};
+        }
+        std::size_t reusable([[maybe_unused]] std::span<const token_id> prompt) const override {
+            if constexpr (prefix_sharing<Cache>)
+                return cache.reusable(prompt);
+            else
+                return 0;
+        }
+        void remember([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens) override {
+            if constexpr (prefix_sharing<Cache>) cache.remember(s, tokens);
+        }
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call);
         }
@@ -120,9 +142,9 @@ template <class Backend>
 struct any {
     struct capacity {
         std::size_t tokens =
-            2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged; a ring's .context
+            2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a ring's .context
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context of paged and ring, where it is not 0; contiguous sequences have .tokens
+        std::size_t context = 0;  ///< as .context of paged, radix and ring, where it is not 0; contiguous sequences have .tokens
         std::size_t step = 512;   ///< as .step of ring; the others need none
     };
 
@@ -166,7 +188,9 @@ private:
                                   .step = room.step,
                                   .sequences = room.sequences,
                                   .context = room.context != 0 ? room.context : room.tokens}});
-        return f(paged<Codec>{{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context}});
+        const paged_options pool{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
+        if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool});
+        return f(paged<Codec>{pool});
     }
 };
 

@@ -21,6 +21,7 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
 #include <skald/kv/codec.hpp>
 
 namespace skald::kv {
@@ -97,6 +98,28 @@ concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::sp
     c.truncate(s, p);
     { k.keeps(s, p) } -> std::same_as<bool>;
     { C::schedule_invariant } -> std::convertible_to<bool>;
+};
+
+/// What open_with() gives: a new sequence, and how many of the prompt's tokens it holds already.
+struct opened_sequence {
+    sequence_id sequence;
+    std::size_t reused = 0;
+};
+
+/// A cache that hands the beginnings of earlier sequences on to new ones.
+///
+/// | member                                | meaning                                                                          |
+/// |---------------------------------------|----------------------------------------------------------------------------------|
+/// | c.open_with(prompt) → opened_sequence | a new sequence that begins with the prompt's first `reused` tokens, committed;   |
+/// |                                       | at most prompt.size() - 1, so that a token is left whose logits follow; throws   |
+/// |                                       | as open, and nothing else                                                        |
+/// | c.reusable(prompt)                    | the `reused` that open_with(prompt) would give now                               |
+/// | c.remember(s, tokens)                 | offers the first tokens of s, committed ones, to later sequences                 |
+template <class C>
+concept prefix_sharing = kv_cache<C> && requires(C c, const C k, sequence_id s, std::span<const token_id> tokens) {
+    { c.open_with(tokens) } -> std::same_as<opened_sequence>;
+    { k.reusable(tokens) } -> std::same_as<std::size_t>;
+    c.remember(s, tokens);
 };
 
 /// A value that makes caches: options plus the choice of storage and codec in its type.

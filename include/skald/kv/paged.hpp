@@ -15,6 +15,7 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/detail/block_pool.hpp>
 
 namespace skald::kv {
 
@@ -82,19 +83,15 @@ public:
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
           tables_(table_entries(options), memory),
-          references_(blocks_, memory),
-          free_(blocks_, memory),
+          pool_(blocks_, memory),
           data_(data_bytes(shape, options), memory) {
-        std::fill_n(references_.data(), blocks_, 0u);
-        for (std::size_t i = 0; i < blocks_; ++i) free_[i] = static_cast<std::uint32_t>(blocks_ - 1 - i);
-        free_count_ = blocks_;
         prefer_large_pages(data_.span());
     }
 
     static std::size_t bytes(const cache_shape& shape, const paged_options& options) {
         const std::size_t blocks = ceil_div(options.tokens, checked_block(options));
         return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
-               buffer<std::uint32_t>::bytes_for(table_entries(options)) + 2 * buffer<std::uint32_t>::bytes_for(blocks) +
+               buffer<std::uint32_t>::bytes_for(table_entries(options)) + detail::block_pool::bytes(blocks) +
                buffer<>::bytes_for(data_bytes(shape, options));
     }
 
@@ -102,10 +99,9 @@ public:
     std::size_t context() const noexcept { return context_; }
     std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept {
-        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + references_.bytes() + free_.bytes() +
-               data_.bytes();
+        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + pool_.bytes() + data_.bytes();
     }
-    std::size_t free_blocks() const noexcept { return free_count_; }
+    std::size_t free_blocks() const noexcept { return pool_.free_count(); }
 
     sequence_id open() { return table_.open(); }
     void close(sequence_id s) {
@@ -134,16 +130,14 @@ public:
         table_.at(copy) = {.length = length, .committed = length, .open = true};
         const std::size_t used = blocks_for(length);
         std::copy_n(blocks_of(s), used, blocks_of(copy));
-        for (std::size_t i = 0; i < used; ++i) ++references_[blocks_of(copy)[i]];
+        for (std::size_t i = 0; i < used; ++i) pool_.share(blocks_of(copy)[i]);
         return copy;
     }
 
     std::span<const row_range> plan(std::span<const segment> segments) {
-        table_.check(segments);
-        std::size_t needed = 0;
-        for (const segment& s : segments) needed += blocks_needed(s);
-        if (needed > free_count_)
-            fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens and ", free_count_, " of ",
+        const std::size_t needed = blocks_needed(segments);
+        if (needed > free_blocks())
+            fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens and ", free_blocks(), " of ",
                  blocks_, " are free; raise .tokens or close sequences");
         for (const segment& s : segments) grow(s);
         const std::span<const row_range> ranges = table_.append(segments);
@@ -162,7 +156,7 @@ public:
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};
     }
 
-private:
+protected:  // radix.hpp builds on these
     static std::size_t checked_block(const paged_options& o) {
         if (o.block == 0) fail(errc::invalid_argument, "kv cache", "a block of 0 tokens; .block must be positive");
         return o.block;
@@ -180,16 +174,33 @@ private:
     std::uint32_t* blocks_of(sequence_id s) const noexcept { return tables_.data() + s.index * blocks_; }
     std::size_t blocks_for(position length) const noexcept { return ceil_div(static_cast<std::size_t>(length), block_); }
 
-    /// True when the sequence's last block is partly filled and shared, so that appending must copy it.
-    bool tail_is_shared(sequence_id s) const {
+    /// The partly filled block that a sequence goes on in; null where it starts a new one.
+    std::uint32_t* tail_of(sequence_id s) const {
         const auto length = static_cast<std::size_t>(table_.at(s).length);
-        return length % block_ != 0 && references_[blocks_of(s)[length / block_]] > 1;
+        return length % block_ == 0 ? nullptr : blocks_of(s) + length / block_;
     }
 
-    std::size_t blocks_needed(const segment& s) const {
-        const position length = table_.at(s.sequence).length;
-        const std::size_t total = ceil_div(checked_size(static_cast<std::size_t>(length), "batch") + s.rows);
-        return total - blocks_for(length) + (tail_is_shared(s.sequence) ? 1 : 0);
+    /// How many hold the tail of segment i when the segments before it have copied it; more than one: it must be copied again.
+    std::size_t holders_of_tail(std::span<const segment> segments, std::size_t i) const {
+        const std::uint32_t* tail = tail_of(segments[i].sequence);
+        std::size_t holders = tail == nullptr ? 0 : pool_.references(*tail);
+        for (std::size_t j = 0; holders > 1 && j < i; ++j) {
+            const std::uint32_t* other = tail_of(segments[j].sequence);
+            if (other != nullptr && *other == *tail) --holders;
+        }
+        return holders;
+    }
+
+    /// The free blocks that a step takes. Checks its segments.
+    std::size_t blocks_needed(std::span<const segment> segments) const {
+        table_.check(segments);
+        std::size_t needed = 0;
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            const position length = table_.at(segments[i].sequence).length;
+            const std::size_t total = ceil_div(checked_size(static_cast<std::size_t>(length), "batch") + segments[i].rows);
+            needed += total - blocks_for(length) + (holders_of_tail(segments, i) > 1 ? 1 : 0);
+        }
+        return needed;
     }
     std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }
     static std::size_t ceil_div(std::size_t n, std::size_t unit) noexcept { return skald::ceil_div(n, unit); }
@@ -197,43 +208,32 @@ private:
     void grow(const segment& s) noexcept {
         const auto length = static_cast<std::size_t>(table_.at(s.sequence).length);
         std::uint32_t* blocks = blocks_of(s.sequence);
-        if (tail_is_shared(s.sequence)) {
-            std::uint32_t& tail = blocks[length / block_];
-            const std::uint32_t copy = take();
+        if (std::uint32_t* tail = tail_of(s.sequence); tail != nullptr && pool_.references(*tail) > 1) {
+            const std::uint32_t copy = pool_.take();
             for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
                 std::byte* base = data_.data() + plane * plane_bytes();
-                std::memcpy(base + copy * block_bytes(), base + tail * block_bytes(), block_bytes());
+                std::memcpy(base + copy * block_bytes(), base + *tail * block_bytes(), block_bytes());
             }
-            --references_[tail];
-            tail = copy;
+            pool_.drop(*tail);
+            *tail = copy;
         }
         const std::size_t last = ceil_div(length + s.rows, block_);
-        for (std::size_t i = ceil_div(length, block_); i < last; ++i) blocks[i] = take();
-    }
-
-    std::uint32_t take() noexcept {
-        const std::uint32_t block = free_[--free_count_];
-        references_[block] = 1;
-        return block;
+        for (std::size_t i = ceil_div(length, block_); i < last; ++i) blocks[i] = pool_.take();
     }
 
     /// Gives back the blocks that held tokens [to, from) and hold none any more.
     void release(sequence_id s, position to, position from) noexcept {
-        for (std::size_t i = blocks_for(to); i < blocks_for(from); ++i) {
-            const std::uint32_t block = blocks_of(s)[i];
-            if (--references_[block] == 0) free_[free_count_++] = block;
-        }
+        for (std::size_t i = blocks_for(to); i < blocks_for(from); ++i) pool_.drop(blocks_of(s)[i]);
     }
     void release(sequence_id s, position to) { release(s, to, table_.at(s).length); }
 
     cache_shape shape_;
     std::size_t context_;
-    std::size_t block_, blocks_, free_count_ = 0;
+    std::size_t block_, blocks_;
     detail::sequence_table table_;
     buffer<typename run::slot> slots_;
-    buffer<std::uint32_t> tables_;      // (sequences, blocks)
-    buffer<std::uint32_t> references_;  // (blocks)
-    buffer<std::uint32_t> free_;        // (blocks), the first free_count_ are free
+    buffer<std::uint32_t> tables_;  // (sequences, blocks)
+    detail::block_pool pool_;
     buffer<> data_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // The words that name a cache at run time: `storage[/number]:codec`, as `--kv` takes them and policies print them:
-// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `ring/4096:f16`.
+// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -15,7 +15,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, ring };
+enum class storage_kind { contiguous, paged, radix, ring };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4 };
 
 /// Their words.
@@ -29,14 +29,18 @@ inline constexpr std::array<std::pair<std::string_view, codec_kind>, 7> codec_wo
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
-    "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, ring/WINDOW:CODEC with CODEC f32, f16, bf16, fp8, i16, q8 or q4";
+    "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
+    "ring/WINDOW:CODEC; CODEC f32, f16, bf16, fp8, i16, q8 or q4";
 
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
-    std::size_t block = 16;  ///< tokens a block; paged only
+    std::size_t block = 16;  ///< tokens a block; paged and radix only
     std::size_t window = 0;  ///< tokens a row sees; ring only
+
+    /// True when all sequences share one pool of blocks.
+    constexpr bool has_blocks() const noexcept { return storage == storage_kind::paged || storage == storage_kind::radix; }
 };
 
 /// Reads a spec; the codec may be left out (f16). Throws errc::invalid_argument with the words that are known.
@@ -57,12 +61,14 @@ inline spec parse_spec(std::string_view text) {
         const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
         if (status != std::errc{} || end != digits.data() + digits.size() || number == 0 || number > (1u << 20))
             bad(ring ? "the window is no number from 1 to 1048576" : "the block size is no number from 1 to 1048576");
-        if (!ring && storage != "paged") bad("only paged storage has blocks, and rings a window");
+        if (!ring && storage != "paged" && storage != "radix") bad("only paged and radix storage have blocks, and rings a window");
     }
     if (storage == "contiguous")
         out.storage = storage_kind::contiguous;
     else if (storage == "paged")
         out.storage = storage_kind::paged;
+    else if (storage == "radix")
+        out.storage = storage_kind::radix;
     else if (storage == "ring")
         out.storage = storage_kind::ring;
     else

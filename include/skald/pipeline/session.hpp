@@ -188,11 +188,22 @@ private:
         if (busy_) fail(errc::busy, "pipeline", "a generation on it is still alive; end or destroy it first");
     }
 
-    /// Brings the cache to the prompt: keeps the common prefix where the cache can, reads the rest in chunks, ends with the last token's
-    /// logits.
+    /// Brings the cache to the prompt: keeps the common prefix where the cache can, or takes over a longer one that it knows from before,
+    /// reads the rest in chunks, ends with the last token's logits.
     void read_prompt() {
         const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt_.begin(), prompt_.end()).first;
         std::size_t kept = std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt_.size() - 1);
+        if constexpr (kv::prefix_sharing<typename Policy::cache>) {
+            if (kept < cached_.size()) cache_.remember(sequence_, cached_);
+            if (cache_.reusable(prompt_) > kept) {
+                cached_.reserve(prompt_.size());
+                cache_.close(sequence_);
+                const kv::opened_sequence opened = cache_.open_with(prompt_);
+                sequence_ = opened.sequence;
+                kept = opened.reused;
+                cached_.assign(prompt_.begin(), prompt_.begin() + static_cast<std::ptrdiff_t>(kept));
+            }
+        }
         if (!cache_.keeps(sequence_, static_cast<position>(kept))) kept = 0;
         cache_.truncate(sequence_, static_cast<position>(kept));
         cached_.resize(kept);
