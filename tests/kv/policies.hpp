@@ -105,9 +105,7 @@ float read_back(float mark, std::size_t width, std::size_t i) {
     return Codec::template decode<format::scalar>(bytes.data(), i).value;
 }
 
-/// The marks that segment s of the planned step reads at positions [0, n), or nothing where keys, values, heads or layers disagree.,
-/// ring_policy<kv::f32, 7, 20>, ring_policy<kv::f16, 2, 23>, ring_policy<kv::bf16, 30, 40>, ring_policy<kv::q8, 7, 20>, ring_policy<kv::q4,
-/// 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;
+/// The marks that segment s of the planned step reads at positions [0, n), or nothing where keys, values, heads or layers disagree.
 template <class Cache>
 bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writers, std::size_t first = 0) {
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
