@@ -32,7 +32,7 @@ static_assert(restart_size % tile_size == 0);
 /// | member               | meaning                                                                                                    |
 /// |----------------------|------------------------------------------------------------------------------------------------------------|
 /// | scale(row)           | value i = scale · word i                                                                                   |
-/// | words<I>(row, unit)  | the 32 words of a unit, as I::load() (64 bytes of words), I::widen() (32 bytes, one a word) or           |
+/// | words<I>(row, unit)  | the 32 words of a unit, as I::load() (64 bytes of words), I::widen() (32 bytes, one a word) or             |
 /// |                      | scale_words(I::widen_nibbles(16 bytes), factor, offset) give them                                          |
 ///
 /// Kernels add up products of words in 32 bits: no word of a row is greater than `most_word`, their vector is no longer than `most_length`

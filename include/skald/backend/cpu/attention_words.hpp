@@ -180,8 +180,7 @@ private:
     };
 
     /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
-    /// one, zeros where no run has anything. A row's words are the same
-    /// either way.
+    /// one, zeros where no run has anything. A row's words are the same either way.
     template <word_size Size, class Each, class LayOut>
     SKALD_INLINE void read_piece(std::size_t at, const Each& each, const LayOut& lay_out) noexcept {
         bool whole = false, zeroed = false;
