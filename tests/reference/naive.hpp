@@ -139,7 +139,7 @@ public:
             for (std::size_t h = 0; h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);
         }
         const auto put = [&]<class Run>(const Run& run, std::size_t s, std::size_t row, position p) {
-            if (p < run.begin(s) || p >= run.end(s)) return;
+            if (sealing_run<Run, vector> || p < run.begin(s) || p >= run.end(s)) return;
             std::vector<float> padded(round_up(shape.head_dim, 16));
             for (std::size_t h = 0; h < shape.kv_heads; ++h) {
                 std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
@@ -155,6 +155,13 @@ public:
                         (put(run, s, ranges[s].first_row + i, ranges[s].first_position + static_cast<position>(i)), ...);
                     },
                     runs);
+        const auto seal = [&]<class Run>(const Run& run, std::size_t s) {
+            if constexpr (sealing_run<Run, vector>)
+                for (std::size_t h = 0; h < shape.kv_heads; ++h)
+                    run.template seal<vector>(s, h, ranges[s].first_position,
+                                              ranges[s].first_position + static_cast<position>(ranges[s].rows));
+        };
+        for (std::size_t s = 0; s < ranges.size(); ++s) std::apply([&](const auto&... run) { (seal(run, s), ...); }, runs);
     }
 
     template <attention::variant Variant, kv_run... Runs>
@@ -169,18 +176,21 @@ public:
                     const float* query = &q(row, h * shape.head_dim);
                     weight.assign(static_cast<std::size_t>(p) + 1, 0.0);
                     double most = -std::numeric_limits<double>::infinity(), sum = 0;
-                    for (position j = variant.begin(p); j <= p; ++j) {
+                    std::vector<position> seen;
+                    for (position j = variant.begin(p); j <= p; ++j)
+                        if (is_seen(runs, s, p, j)) seen.push_back(j);
+                    for (const position j : seen) {
                         double dot = 0;
-                        for (std::size_t d = 0; d < shape.head_dim; ++d) dot += query[d] * value_at<true>(runs, s, kv_head, j, d);
+                        for (std::size_t d = 0; d < shape.head_dim; ++d) dot += query[d] * value_at<true>(runs, s, kv_head, p, j, d);
                         weight[static_cast<std::size_t>(j)] = variant.score(vector{static_cast<float>(dot * variant.scale)}).value;
                         most = std::max(most, weight[static_cast<std::size_t>(j)]);
                     }
-                    for (position j = variant.begin(p); j <= p; ++j)
+                    for (const position j : seen)
                         sum += weight[static_cast<std::size_t>(j)] = std::exp(weight[static_cast<std::size_t>(j)] - most);
                     for (std::size_t d = 0; d < shape.head_dim; ++d) {
                         double acc = 0;
-                        for (position j = variant.begin(p); j <= p; ++j)
-                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, j, d);
+                        for (const position j : seen)
+                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, j, d);
                         out.values()(row, h * shape.head_dim + d) = static_cast<float>(acc / sum);
                     }
                 }
@@ -225,11 +235,23 @@ private:
         }
     }
 
-    template <bool Key, class... Runs>
-    static double value_at(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position j, std::size_t d) {
+    /// Whether some run shows position j to a row at p.
+    template <kv_run... Runs>
+    static bool is_seen(const std::tuple<Runs...>& runs, std::size_t s, position p, position j) {
+        return std::apply([&](const auto&... run) { return (holds(run, s, p, j) || ...); }, runs);
+    }
+    template <kv_run Run>
+    static bool holds(const Run& run, std::size_t s, position p, position j) {
+        const position_range part = seen(run, s, p);
+        return j >= part.from && j < part.to;
+    }
+
+    /// Value d of the key or value that a row at p reads at position j.
+    template <bool Key, kv_run... Runs>
+    static double value_at(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position p, position j, std::size_t d) {
         double out = 0;
         const auto read = [&]<class Run>(const Run& run) {
-            if (j < run.begin(s) || j >= run.end(s)) return;
+            if (!holds(run, s, p, j)) return;
             const std::byte* bytes = Key ? run.key(s, kv_head, j) : run.value(s, kv_head, j);
             out = Run::codec::template decode<vector>(bytes, d).value;
         };

@@ -26,6 +26,19 @@ struct layer_call {
     typename Backend::scratch* scratch;  // per-thread memory of the kernel
 };
 
+namespace detail {
+
+/// Where the rows of the planned step stand in the runs of a layer: as planned, but for caches that number what they keep of a layer anew.
+template <class Cache>
+std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std::span<const row_range> planned) {
+    if constexpr (requires { cache.ranges(layer); })
+        return cache.ranges(layer);
+    else
+        return planned;
+}
+
+}  // namespace detail
+
 /// Runs the call on a cache whose view is known at compile time.
 template <class Backend, class Cache>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call) {
@@ -33,9 +46,10 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
         cache.run_layer(backend, layer, call);
     } else {
         const auto runs = cache.view(layer);
-        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, call.ranges, runs, *call.scratch);
+        const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
+        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
         const auto attend = [&](const auto& variant) {
-            backend.attend(call.q, call.shape, variant, call.ranges, runs, *call.out, *call.scratch);
+            backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch);
         };
         if (call.soft_cap == 0.0f)
             attend(call.variant);

@@ -81,9 +81,19 @@ struct row_range {
     position first_position = 0;
 };
 
+/// Positions [from, to); none: from >= to.
+struct position_range {
+    position from = 0, to = 0;
+    friend bool operator==(position_range, position_range) = default;
+};
+
 /// What a kernel may know of a KV cache at one layer. Trivially copyable. A view is a tuple of homogeneous runs; a run holds
 /// the positions [begin(segment), end(segment)) of each segment of the step, encoded by one codec. The rows of as many positions as
 /// stretch(p) says follow that of p, row_bytes() apart.
+///
+/// Where several runs hold a position, each says which rows read it there: seen_by(p) is the position_range that a row at p reads of the
+/// run, and no two runs of a view show a row the same position. Without it rows read all that the run holds. Which of the runs does so is a
+/// function of the row's position and the one read, never of the step.
 template <class R>
 concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::size_t segment, std::size_t kv_head, position p) {
     typename R::codec;
@@ -94,6 +104,25 @@ concept kv_run = std::is_trivially_copyable_v<R> && requires(const R run, std::s
     { run.row_bytes() } -> std::same_as<std::size_t>;
     { run.stretch(p) } -> std::same_as<std::size_t>;
 };
+
+/// A run whose rows are made from those of another one, a group of positions at a time, once the step's rows are stored there:
+/// run.seal<V>(segment, kv_head, first, last) makes all groups that the rows [first, last) of the segment complete, for one kv head. V is
+/// the vector type to decode and encode with.
+template <class R, class V>
+concept sealing_run = kv_run<R> && requires(const R run, std::size_t segment, std::size_t kv_head, position p) {
+    run.template seal<V>(segment, kv_head, p, p);
+};
+
+/// What of a run a row at p reads.
+template <kv_run Run>
+constexpr position_range seen(const Run& run, std::size_t segment, position p) noexcept {
+    position_range all{run.begin(segment), run.end(segment)};
+    if constexpr (requires { run.seen_by(p); }) {
+        const position_range some = run.seen_by(p);
+        all = {some.from > all.from ? some.from : all.from, some.to < all.to ? some.to : all.to};
+    }
+    return all;
+}
 
 /// The backend concept. `B` is a cheap value (pointers to the executor and the memory resource, the compute policy).
 ///

@@ -8,6 +8,7 @@
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/math.hpp>
 #include <skald/backend/cpu/simd.hpp>
+#include <skald/backend/ops.hpp>
 #include <skald/core/checked.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
@@ -56,10 +57,12 @@ void merge(const fold_state& total, const fold_state& next, std::size_t queries)
     }
 }
 
-/// The positions of one tile that each query sees.
-template <class Variant>
+/// The positions of one tile that each query sees of one run.
+template <class Variant, class Run>
 struct visible_part {
     const Variant& variant;
+    const Run& run;
+    std::size_t segment;
     std::size_t group;        // queries a row
     position first_position;  // of row 0
     position origin;          // of the tile
@@ -71,8 +74,9 @@ struct visible_part {
 
     range operator()(std::size_t query) const noexcept {
         const position at = first_position + static_cast<position>(query / group);
-        const position from = std::max(variant.begin(at), origin);
-        const position to = std::min(at + 1, origin + static_cast<position>(attention::tile_size));
+        const position_range seen = skald::seen(run, segment, at);
+        const position from = std::max({variant.begin(at), seen.from, origin});
+        const position to = std::min({at + 1, seen.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);
         return {begin, to <= from ? begin : static_cast<std::size_t>(to - origin)};
     }

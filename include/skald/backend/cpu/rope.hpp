@@ -92,10 +92,12 @@ void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const f
         detail::rotate<Arch>(q.data() + row * q.strides()[0], shape.heads, shape.head_dim, rope, row);
         detail::rotate<Arch>(keys, shape.kv_heads, shape.head_dim, rope, row);
         const auto put = [&]<class Run>(const Run& run) {
-            if (p < run.begin(s) || p >= run.end(s)) return;
-            for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                detail::encode_head<Arch, typename Run::codec>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
-                detail::encode_head<Arch, typename Run::codec>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
+            if constexpr (!sealing_run<Run, simd<Arch>>) {
+                if (p < run.begin(s) || p >= run.end(s)) return;
+                for (std::size_t h = 0; h < shape.kv_heads; ++h) {
+                    detail::encode_head<Arch, typename Run::codec>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
+                    detail::encode_head<Arch, typename Run::codec>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
+                }
             }
         };
         std::apply([&](const auto&... run) { (put(run), ...); }, runs);
@@ -111,6 +113,17 @@ void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const f
                         do_row(s, ranges[s].first_row + (i - before), ranges[s].first_position + static_cast<position>(i - before),
                                scratch.of(piece));
             });
+    const auto seal = [&]<class Run>(const Run& run) {
+        if constexpr (sealing_run<Run, simd<Arch>>)
+            w.split(ranges.size() * shape.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
+                for (std::size_t i = begin; i < end; ++i) {
+                    const row_range& range = ranges[i / shape.kv_heads];
+                    run.template seal<simd<Arch>>(i / shape.kv_heads, i % shape.kv_heads, range.first_position,
+                                                  range.first_position + static_cast<position>(range.rows));
+                }
+            });
+    };
+    std::apply([&](const auto&... run) { (seal(run), ...); }, runs);
 }
 
 }  // namespace skald::inline SKALD_ISA::kernels
