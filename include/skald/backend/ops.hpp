@@ -113,11 +113,17 @@ concept sealing_run = kv_run<R> && requires(const R run, std::size_t segment, st
     run.template seal<V>(segment, kv_head, p, p);
 };
 
-/// What of a run a row at p reads.
+/// A run of which not every row reads all.
+template <class R>
+concept selective_run = kv_run<R> && requires(const R run, position p) {
+    { run.seen_by(p) } -> std::same_as<position_range>;
+};
+
+/// What a row at p reads of a run.
 template <kv_run Run>
 constexpr position_range seen(const Run& run, std::size_t segment, position p) noexcept {
     position_range all{run.begin(segment), run.end(segment)};
-    if constexpr (requires { run.seen_by(p); }) {
+    if constexpr (selective_run<Run>) {
         const position_range some = run.seen_by(p);
         all = {some.from > all.from ? some.from : all.from, some.to < all.to ? some.to : all.to};
     }

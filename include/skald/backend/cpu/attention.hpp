@@ -22,40 +22,44 @@ struct attention_rows {
     position first;
 };
 
-/// What one run holds of one tile, for one kv head.
-template <class Run>
+/// One tile of one kv head, in the runs that have it.
+template <class... Runs>
 struct tile_source {
-    const Run& run;
+    std::tuple<const Runs&...> runs;
     std::size_t segment, kv_head;
     position origin;
 
-    /// f(codec, at, n, rows, held) for what the run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
+    /// f(codec, at, n, rows, held) for what each run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
     /// the keys of at + i and following; i + count is at most `held`, which may be more than n and lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
-        each(from, to, f, [this](position p) { return run.key(segment, kv_head, p); });
+        each(from, to, f, [this](const auto& run, position p) { return run.key(segment, kv_head, p); });
     }
     /// The same for values.
     template <class F>
     void values(std::size_t from, std::size_t to, const F& f) const noexcept {
-        each(from, to, f, [this](position p) { return run.value(segment, kv_head, p); });
+        each(from, to, f, [this](const auto& run, position p) { return run.value(segment, kv_head, p); });
     }
 
 private:
     template <class F, class Address>
     void each(std::size_t from, std::size_t to, const F& f, const Address& address) const noexcept {
-        const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
-        const position end = std::min(origin + static_cast<position>(to), run.end(segment));
-        if (begin >= end) return;
-        const auto rows = [&](std::size_t i, std::size_t count, const std::byte** out) {
-            for (std::size_t done = 0; done < count;) {
-                const position p = begin + static_cast<position>(i + done);
-                const std::byte* at = address(p);
-                for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += run.row_bytes()) out[done++] = at;
-            }
+        const auto visit = [&]<class Run>(const Run& run) {
+            const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
+            const position end = std::min(origin + static_cast<position>(to), run.end(segment));
+            if (begin >= end) return;
+            const auto rows = [&](std::size_t i, std::size_t count, const std::byte** out) {
+                for (std::size_t done = 0; done < count;) {
+                    const position p = begin + static_cast<position>(i + done);
+                    const std::byte* at = address(run, p);
+                    for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += run.row_bytes())
+                        out[done++] = at;
+                }
+            };
+            f(typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
+              static_cast<std::size_t>(run.end(segment) - begin));
         };
-        f(typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
-          static_cast<std::size_t>(run.end(segment) - begin));
+        std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
     }
 };
 
@@ -65,7 +69,7 @@ private:
 /// |----------------------------------------|----------------------------------------------------------------------------|
 /// | start(n)                               | a task of n queries begins                                                 |
 /// | load_query(i, x, head_dim, scale)      | query i is x · scale                                                       |
-/// | read(from, to, source)                 | the tile is positions [from, to) of the source, a run's                    |
+/// | read(from, to, source)                 | the tile is positions [from, to) of the source                             |
 /// | fold(variant, visible, queries, state) | the tile goes into each query's state, as far as that sees it              |
 template <class Arch, template <class> class Fold, class Variant, class... Runs>
 class attention_task {
@@ -128,24 +132,35 @@ private:
         state.restart(queries(rows));
         const position from = std::max(begin(rows), s * segment_size), to = std::min(end(rows), (s + 1) * segment_size);
         for (position t = from / step * step; t < to; t += step)
-            std::apply([&](const auto&... run) { (fold_run(run, rows, {std::max(t, from), std::min(t + step, to)}, t, state), ...); },
-                       runs_);
+            std::apply([&](const auto&... run) { fold_tile(rows, {std::max(t, from), std::min(t + step, to)}, t, state, run...); }, runs_);
     }
 
-    /// What a run has of positions `part` of the tile at t.
+    /// Positions `part` of the tile at t: of all runs together, or one after another where not all rows read all of them.
+    void fold_tile(const attention_rows& rows, position_range part, position t, const fold_state& state, const Runs&... run) noexcept {
+        if constexpr ((selective_run<Runs> || ...))
+            (fold_run(rows, part, t, state, run), ...);
+        else
+            fold_part(rows, part, t, state, all_seen{}, run...);
+    }
+
     template <class Run>
-    void fold_run(const Run& run, const attention_rows& rows, position_range part, position t, const fold_state& state) noexcept {
+    void fold_run(const attention_rows& rows, position_range part, position t, const fold_state& state, const Run& run) noexcept {
+        static_assert(selective_run<Run>, "each run of a view says what rows read of it, or none does");
         position_range some{part.to, part.from};  // what any row reads
         for (position p = rows.first; p < end(rows); ++p) {
-            const position_range seen = skald::seen(run, rows.segment, p);
-            some = {std::min(some.from, seen.from), std::max(some.to, seen.to)};
-            if constexpr (!requires { run.seen_by(p); }) break;
+            const position_range here = seen(run, rows.segment, p);
+            some = {std::min(some.from, here.from), std::max(some.to, here.to)};
         }
         part = {std::max(part.from, some.from), std::min(part.to, some.to)};
-        if (part.from >= part.to) return;
+        if (part.from < part.to) fold_part(rows, part, t, state, seen_of<Run>{run, rows.segment}, run);
+    }
+
+    template <class Seen, class... Some>
+    void fold_part(const attention_rows& rows, position_range part, position t, const fold_state& state, const Seen& seen,
+                   const Some&... some) noexcept {
         fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
-                   tile_source<Run>{run, rows.segment, rows.kv_head, t});
-        fold_.fold(variant_, visible_part<Variant, Run>{variant_, run, rows.segment, group_, rows.first, t}, queries(rows), state);
+                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
+        fold_.fold(variant_, visible_part<Variant, Seen>{variant_, seen, group_, rows.first, t}, queries(rows), state);
     }
 
     void load_queries(matrix_view<const float> q, const attention_rows& rows) noexcept {

@@ -57,12 +57,23 @@ void merge(const fold_state& total, const fold_state& next, std::size_t queries)
     }
 }
 
-/// The positions of one tile that each query sees of one run.
-template <class Variant, class Run>
-struct visible_part {
-    const Variant& variant;
+/// What rows see of the runs they are folded over: all that their variant shows them …
+struct all_seen {
+    position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
+};
+/// … or what one run shows them.
+template <selective_run Run>
+struct seen_of {
     const Run& run;
     std::size_t segment;
+    position_range operator()(position p) const noexcept { return seen(run, segment, p); }
+};
+
+/// The positions of one tile that each query sees.
+template <class Variant, class Seen>
+struct visible_part {
+    const Variant& variant;
+    Seen seen;
     std::size_t group;        // queries a row
     position first_position;  // of row 0
     position origin;          // of the tile
@@ -74,9 +85,9 @@ struct visible_part {
 
     range operator()(std::size_t query) const noexcept {
         const position at = first_position + static_cast<position>(query / group);
-        const position_range seen = skald::seen(run, segment, at);
-        const position from = std::max({variant.begin(at), seen.from, origin});
-        const position to = std::min({at + 1, seen.to, origin + static_cast<position>(attention::tile_size)});
+        const position_range shown = seen(at);
+        const position from = std::max({variant.begin(at), shown.from, origin});
+        const position to = std::min({at + 1, shown.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);
         return {begin, to <= from ? begin : static_cast<std::size_t>(to - origin)};
     }
