@@ -136,6 +136,8 @@ private:
     /// which costs as much as 2.5 to 4.3 rows.
     static constexpr std::size_t few_rows = std::max<std::size_t>(rows_of_tile<Arch> / 2, 1);
 
+    static constexpr std::size_t fetching_tiles = 8;
+
     void one_by_one(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         alignas(64) float sums[panels_of_row][lanes];
         const std::byte* panel[panels_of_row];
@@ -156,6 +158,7 @@ private:
         const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
         // The first cache holds columns, those that come next and the activations of few tiles.
         const std::size_t columns = tiles <= 6 ? unpacked_panel::columns / 2 : unpacked_panel::columns;
+        const typename tile::fetch nothing;
         unpacked_panel panel[tile::panels];
         alignas(64) typename tile::sums sums[row_block];
         for (std::size_t p = first; p < last; p += tile::panels) {
@@ -165,11 +168,15 @@ private:
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
                 const bool more = k + n < cols;
                 const codes next = more ? codes_of(p, last, k + n, columns) : codes_of(p + tile::panels, last, 0, columns);
+                // The last tiles fetch these, block by block, so that activations do not push them out of the cache again.
+                const std::size_t blocks = n / int8_block::size, fetching = std::min(tiles, fetching_tiles);
+                typename tile::fetch part = next.part(fetching * blocks);
                 for (std::size_t t = 0; t < tiles; ++t) {
                     const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
+                    const bool fetches = t + fetching >= tiles && part.at < next.end();
                     if (!more) fetch_results(job, p, panels, begin, end);
-                    run(panel, in_.int8_at(begin, k), n / int8_block::size, k == 0, next.part(t, tiles, n / int8_block::size),
-                        sums + t * tile::rows);
+                    run(panel, in_.int8_at(begin, k), blocks, k == 0, fetches ? part : nothing, sums + t * tile::rows);
+                    if (fetches) part.at += blocks * part.lines * 64;
                     if (more) continue;
                     for (std::size_t r = begin; r < end; ++r)
                         for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
@@ -192,14 +199,9 @@ private:
         const std::byte* at = nullptr;
         std::size_t stride = 0, lines = 0;
 
-        /// What tile t of `tiles` fetches, block by block: the last ones do, so that activations do not push codes out of the cache again.
-        typename quantized_tile<Arch>::fetch part(std::size_t t, std::size_t tiles, std::size_t blocks) const noexcept {
-            constexpr std::size_t enough = 8;
-            const std::size_t fetching = std::min(tiles, enough), each = ceil_div(lines, fetching * blocks);
-            const std::size_t from = (t + fetching - tiles) * blocks * each;  // wraps before the first that fetches
-            if (t + fetching < tiles || from >= lines) return {};
-            return {at + from * 64, stride, each};
-        }
+        const std::byte* end() const noexcept { return at + lines * 64; }
+        /// The first of so many equal parts.
+        typename quantized_tile<Arch>::fetch part(std::size_t parts) const noexcept { return {at, stride, ceil_div(lines, parts)}; }
     };
 
     /// Of the panels from p on, columns k and following; their scales are fetched now.

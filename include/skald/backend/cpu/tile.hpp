@@ -80,7 +80,7 @@ struct quantized_tile {
     };
 
     /// sums[r][p] = (first ? 0 : sums[r][p]) and the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
-    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, fetch next,
+    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, const fetch& next,
                               sums* out) noexcept;
 
     static function of(const quantized_panels& format) noexcept {
@@ -100,16 +100,18 @@ private:
     }
 
     template <bool Halves, bool Minima, bool Narrow>
-    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, fetch next,
+    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, const fetch& next,
                     sums* out) noexcept {
+        const std::byte* at = next.at;
+        const std::size_t stride = next.stride, lines = next.lines;
         V acc[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < panels; ++p) acc[r][p] = first ? V::zero() : V::load(out[r][p]);
         for (std::size_t b = 0; b < blocks; ++b, x += rows) {
-            for (std::size_t i = 0; i < next.lines; ++i, next.at += 64)
-                for (std::size_t p = 0; p < panels; ++p) __builtin_prefetch(next.at + p * next.stride);
+            for (std::size_t i = 0; i < lines; ++i, at += 64)
+                for (std::size_t p = 0; p < panels; ++p) __builtin_prefetch(at + p * stride);
             if constexpr (Halves) {
                 add_group<0, 4, Minima, Narrow>(panel, x, b, b * 2, 1, acc);
                 add_group<4, 8, Minima, Narrow>(panel, x, b, b * 2 + 1, 2, acc);
