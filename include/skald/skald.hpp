@@ -16,6 +16,7 @@
 #include <skald/kv/any.hpp>
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/erased_run.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>

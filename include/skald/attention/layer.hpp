@@ -4,6 +4,7 @@
 // meets a cache's view, and so the one call that a cache of a run-time kind (kv/any.hpp) has to make virtual.
 #include <cstddef>
 #include <span>
+#include <tuple>
 
 #include <skald/attention/variant.hpp>
 #include <skald/backend/ops.hpp>
@@ -39,23 +40,34 @@ std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std:
 
 }  // namespace detail
 
-/// Runs the call on a cache whose view is known at compile time.
+/// What comes after the append: the attention of the step's rows over the runs of a layer.
+template <class Backend, kv_run... Runs>
+void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::span<const row_range> ranges,
+                  const std::tuple<Runs...>& runs) {
+    const auto attend = [&](const auto& variant) { backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch); };
+    if (call.soft_cap == 0.0f)
+        attend(call.variant);
+    else
+        attend(soft_capped{call.variant, call.soft_cap});
+}
+
+/// Runs the call on a cache whose view is known at compile time; attend(ranges, runs) does what attend_layer() would.
+template <class Backend, class Cache, class Attend>
+void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call, const Attend& attend) {
+    const auto runs = cache.view(layer);
+    const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
+    backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
+    attend(ranges, runs);
+}
+
+/// Runs the call on any cache.
 template <class Backend, class Cache>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call) {
-    if constexpr (requires { cache.run_layer(backend, layer, call); }) {
+    if constexpr (requires { cache.run_layer(backend, layer, call); })
         cache.run_layer(backend, layer, call);
-    } else {
-        const auto runs = cache.view(layer);
-        const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
-        backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
-        const auto attend = [&](const auto& variant) {
-            backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch);
-        };
-        if (call.soft_cap == 0.0f)
-            attend(call.variant);
-        else
-            attend(soft_capped{call.variant, call.soft_cap});
-    }
+    else
+        run_layer(backend, cache, layer, call,
+                  [&](std::span<const row_range> ranges, const auto& runs) { attend_layer(backend, call, ranges, runs); });
 }
 
 }  // namespace skald::attention

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// A run of any storage whose addresses are asked for through functions, so that a kernel is compiled once a codec and not once a storage
+// and codec. For kv::any, which instantiates them all: a call more for every stretch of rows that follow one another.
+#include <cstddef>
+#include <tuple>
+#include <type_traits>
+
+#include <skald/backend/ops.hpp>
+#include <skald/kv/codec.hpp>
+
+namespace skald::kv {
+
+namespace detail {
+
+/// The members of a run.
+struct run_functions {
+    position (*begin)(const void*, std::size_t) noexcept;
+    position (*end)(const void*, std::size_t) noexcept;
+    std::byte* (*key)(const void*, std::size_t, std::size_t, position) noexcept;
+    std::byte* (*value)(const void*, std::size_t, std::size_t, position) noexcept;
+    std::size_t (*stretch)(const void*, position) noexcept;
+    position_range (*seen_by)(const void*, position) noexcept;  // null: of a run that shows all it holds
+};
+
+template <kv_run Run>
+inline constexpr run_functions functions_of{
+    [](const void* r, std::size_t s) noexcept { return static_cast<const Run*>(r)->begin(s); },
+    [](const void* r, std::size_t s) noexcept { return static_cast<const Run*>(r)->end(s); },
+    [](const void* r, std::size_t s, std::size_t h, position p) noexcept { return static_cast<const Run*>(r)->key(s, h, p); },
+    [](const void* r, std::size_t s, std::size_t h, position p) noexcept { return static_cast<const Run*>(r)->value(s, h, p); },
+    [](const void* r, position p) noexcept { return static_cast<const Run*>(r)->stretch(p); },
+    [] {
+        if constexpr (selective_run<Run>)
+            return +[](const void* r, position p) noexcept { return static_cast<const Run*>(r)->seen_by(p); };
+        else
+            return nullptr;
+    }()};
+
+}  // namespace detail
+
+/// Reads as the run it was made from, which outlives it.
+template <codec Codec>
+class erased_run {
+public:
+    using codec = Codec;
+
+    template <kv_run Run>
+        requires std::is_same_v<typename Run::codec, Codec>
+    explicit erased_run(const Run& run) noexcept : run_(&run), functions_(&detail::functions_of<Run>), row_bytes_(run.row_bytes()) {}
+
+    position begin(std::size_t segment) const noexcept { return functions_->begin(run_, segment); }
+    position end(std::size_t segment) const noexcept { return functions_->end(run_, segment); }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return functions_->key(run_, segment, kv_head, p);
+    }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return functions_->value(run_, segment, kv_head, p);
+    }
+    std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t stretch(position p) const noexcept { return functions_->stretch(run_, p); }
+
+protected:
+    const void* run_;
+    const detail::run_functions* functions_;
+
+private:
+    std::size_t row_bytes_;
+};
+
+/// The same of a run that says which rows read what of it.
+template <codec Codec>
+class erased_selective_run : public erased_run<Codec> {
+public:
+    using erased_run<Codec>::erased_run;
+
+    position_range seen_by(position p) const noexcept { return this->functions_->seen_by(this->run_, p); }
+};
+
+/// The runs of a view, erased. `runs` outlives them.
+template <kv_run... Runs>
+auto erase(const std::tuple<Runs...>& runs) noexcept {
+    const auto one = []<class Run>(const Run& run) {
+        if constexpr (selective_run<Run>)
+            return erased_selective_run<typename Run::codec>(run);
+        else
+            return erased_run<typename Run::codec>(run);
+    };
+    return std::apply([&](const auto&... run) { return std::tuple{one(run)...}; }, runs);
+}
+
+static_assert(kv_run<erased_run<f16>> && selective_run<erased_selective_run<f16>>);
+
+}  // namespace skald::kv
