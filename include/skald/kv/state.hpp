@@ -202,8 +202,11 @@ void save(Cache& cache, sequence_id s, std::span<const token_id> tokens, const s
           std::string_view note = {}) {
     if constexpr (viewable_cache<Cache>)
         detail::save_rows(cache, s, tokens, note, sink, options);
-    else
+    else if constexpr (requires { cache.save(s, tokens, note, sink, options); })
         cache.save(s, tokens, note, sink, options);
+    else
+        static_assert(viewable_cache<Cache>,
+                      "skald: only a cache that shows its rows can be saved: it needs select(sequence) and view(layer)");
 }
 
 /// Throws errc::invalid_argument unless what was saved is of the model that the options name and of the cache's shape and codec.
