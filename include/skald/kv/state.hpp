@@ -178,8 +178,11 @@ template <kv_cache Cache>
 saved_text restore(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
     if constexpr (viewable_cache<Cache>)
         return restore_rows(cache, s, source, whole, options);
-    else
+    else if constexpr (requires { cache.restore(s, source, whole, options); })
         return cache.restore(s, source, whole, options);
+    else
+        static_assert(viewable_cache<Cache>,
+                      "skald: only a cache that shows its rows can be restored: it needs select(sequence) and view(layer)");
 }
 
 /// Bytes in memory as a source. They outlive it.
