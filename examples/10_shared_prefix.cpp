@@ -26,7 +26,11 @@ int main(int argc, char** argv) try {
     for (const char* letter : {"May I keep the atlas for two more weeks?", "When does the reading for children begin?"})
         talks.push_back({system, example, shown, {"user", letter}});
 
-    // Two conversations take turns. Each goes on where it was, and the second one's first turn knows the example already.
+    // What all letters begin with is read before the first one comes, and stays known whatever else has to make way.
+    const sk::kv::pinned_prefix beginning = clerk.pin(std::vector{system, example, shown});
+    std::cout << "[" << beginning.tokens << " tokens are pinned]\n";
+
+    // Two conversations take turns. Each goes on where it was.
     for (const char* next : {"Why this word?", "Thank you. What would be the second best word?", ""})
         for (std::vector<message>& talk : talks) {
             auto answer = clerk.chat(talk, {.max_tokens = 32});

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Every allocation of a whole run fails once: the run throws std::bad_alloc, leaks nothing, and the next one works.
-#include <atomic>
-#include <cstdlib>
 #include <new>
 #include <string>
 
@@ -13,72 +11,11 @@
 #include <skald/pipeline/pipeline.hpp>
 #include <skald/sampling/sampling.hpp>
 
+#include "memory/failing_allocations.hpp"
 #include "support/catch.hpp"
 
-namespace {
-
-std::atomic<long> left{-1};  // allocations until one fails; negative: none does
-std::atomic<long> live{0};
-
-void* take(std::size_t bytes, std::size_t alignment) {
-    if (left.load() >= 0 && left.fetch_sub(1) == 0) return nullptr;
-    void* p = alignment <= alignof(std::max_align_t) ? std::malloc(bytes)
-                                                     : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (p != nullptr) ++live;
-    return p;
-}
-
-void give(void* p) noexcept {
-    if (p == nullptr) return;
-    --live;
-    std::free(p);
-}
-
-}  // namespace
-
-void* operator new(std::size_t n) {
-    if (void* p = take(n, 1)) return p;
-    throw std::bad_alloc();
-}
-void* operator new(std::size_t n, std::align_val_t a) {
-    if (void* p = take(n, static_cast<std::size_t>(a))) return p;
-    throw std::bad_alloc();
-}
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, 1); }
-void operator delete(void* p) noexcept { give(p); }
-void operator delete(void* p, std::size_t) noexcept { give(p); }
-void operator delete(void* p, std::align_val_t) noexcept { give(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { give(p); }
-
-namespace {
-
 using namespace skald;
-
-/// Runs `body` with its n-th allocation failing, for n = 0, 1, … until it has no n-th one. Returns how many there were.
-template <class F>
-long fail_each(F body) {
-    for (long n = 0;; ++n) {
-        const long before = live.load();
-        bool threw = false;
-        left = n;
-        try {
-            body();
-        } catch (const std::bad_alloc&) {
-            threw = true;
-        }
-        const bool reached = left.exchange(-1) < 0;
-        const long leaked = live.load() - before;
-        if (leaked != 0 || threw != reached) {
-            CAPTURE(n, leaked, threw, reached);
-            CHECK(leaked == 0);
-            CHECK(threw == reached);
-            return n;
-        }
-        if (!reached) return n;
-    }
-}
-
-}  // namespace
+using test::fail_each, test::left;
 
 TEST_CASE("each allocation of opening a file, loading and chatting fails cleanly", "[memory]") {
     const std::string path = std::string(SKALD_TEST_DATA) + "/tiny-llama.gguf";

@@ -8,6 +8,9 @@
 #include <skald/kv/any.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/radix.hpp>
+#include <skald/kv/ring.hpp>
+#include <skald/kv/word_codec.hpp>
 #include <skald/model/load.hpp>
 #include <skald/pipeline/pipeline.hpp>
 
@@ -52,8 +55,13 @@ TEST_CASE("a plan equals what is allocated", "[memory]") {
             check<cpu<>>(file, kv::paged<kv::f16>{{.tokens = 100, .block = 7}}, executor);
             check<cpu<>>(file, kv::contiguous<kv::f32>{{.tokens = 100}}, executor);
             check<cpu<>>(file, kv::any<cpu<>>{kv::parse_spec("paged/8:bf16"), {.tokens = 100}}, executor);
+            check<cpu<>>(file, kv::radix<kv::q8>{{.tokens = 100, .block = 7}}, executor);
             check<reference::naive>(file, kv::paged<kv::f32>{{.tokens = 100}}, executor);
         }
+    // A ring that keeps a model's whole context serves every layer; its step is less than a chunk.
+    check<cpu<>>("tiny-llama.gguf", kv::ring<kv::q8>{{.window = 4096, .step = 9}}, &pool);
+    check<cpu<>>("tiny-llama.gguf", kv::any<cpu<>>{kv::parse_spec("ring/4096:i16"), {.tokens = 100, .step = 9}}, &pool);
+    check<cpu<>>("tiny-llama.gguf", kv::any<cpu<>>{kv::parse_spec("radix/7:q4"), {.tokens = 100}}, &pool);
 }
 
 TEST_CASE("a cap holds: the planned bytes suffice, one less does not", "[memory]") {

@@ -14,6 +14,7 @@
 #include <skald/sampling/sampling.hpp>
 
 #include "support/catch.hpp"
+#include "support/counted_rows.hpp"
 #include "support/run_model.hpp"
 
 using namespace skald;
@@ -24,27 +25,6 @@ namespace {
 model<cpu<>> tiny(compute policy, executor* pool = nullptr) {
     return load_model<cpu<>>(std::string(SKALD_TEST_DATA) + "/tiny-llama.gguf", {.pool = pool, .compute = policy});
 }
-
-/// Radix storage that counts the rows that are computed.
-template <class Codec>
-struct counted : kv::radix<Codec> {
-    std::size_t* rows;
-
-    struct cache : kv::radix_cache<Codec> {
-        using kv::radix_cache<Codec>::radix_cache;
-        std::size_t* rows = nullptr;
-        std::span<const row_range> plan(std::span<const kv::segment> segments) {
-            const auto ranges = kv::radix_cache<Codec>::plan(segments);
-            for (const kv::segment& s : segments) *rows += s.rows;
-            return ranges;
-        }
-    };
-    cache make(const kv::cache_shape& shape, std::pmr::memory_resource* memory) const {
-        cache out(shape, this->options, memory);
-        out.rows = rows;
-        return out;
-    }
-};
 
 /// Tokens, and the log-probabilities of the whole vocabulary at each step.
 struct answer {
@@ -103,7 +83,7 @@ TEST_CASE("another conversation with the same beginning, and the way back, read 
     const std::size_t vocabulary = m.config().vocabulary;
     const sampling::chain sampler{sampling::temperature{1.1f}};
     std::size_t rows = 0;
-    const counted<kv::f16> policy{{{.tokens = 400, .block = block}}, &rows};
+    const test::counted_rows policy{kv::radix<kv::f16>{{.tokens = 400, .block = block}}, &rows};
     pipeline p{m, policy, sampler, {.chunk = 16}};
 
     const tokens system = test::random_tokens(43, vocabulary, 5);

@@ -28,7 +28,7 @@
 
 namespace skald::kv {
 
-/// Any cache, for one backend. Same meaning as the cache it holds; one that shares no prefixes reuses 0 tokens and remembers none.
+/// Any cache, for one backend. Same meaning as the cache it holds; one that shares no prefixes reuses 0 tokens, remembers and pins none.
 template <class Backend>
 class any_cache {
 public:
@@ -54,6 +54,8 @@ public:
     opened_sequence open_with(std::span<const token_id> prompt) { return self_->open_with(prompt); }
     std::size_t reusable(std::span<const token_id> prompt) const { return self_->reusable(prompt); }
     void remember(sequence_id s, std::span<const token_id> tokens) { self_->remember(s, tokens); }
+    pinned_prefix pin(std::span<const token_id> tokens) { return self_->pin(tokens); }
+    void unpin(const pinned_prefix& pinned) { self_->unpin(pinned); }
 
     void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) {
         self_->run_layer(backend, layer, call);
@@ -88,6 +90,8 @@ private:
         virtual opened_sequence open_with(std::span<const token_id>) = 0;
         virtual std::size_t reusable(std::span<const token_id>) const = 0;
         virtual void remember(sequence_id, std::span<const token_id>) = 0;
+        virtual pinned_prefix pin(std::span<const token_id>) = 0;
+        virtual void unpin(const pinned_prefix&) = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
         virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
         virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
@@ -125,6 +129,15 @@ private:
         void remember([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens) override {
             if constexpr (prefix_sharing<Cache>) cache.remember(s, tokens);
         }
+        pinned_prefix pin([[maybe_unused]] std::span<const token_id> tokens) override {
+            if constexpr (prefix_pinning<Cache>)
+                return cache.pin(tokens);
+            else
+                return {};
+        }
+        void unpin([[maybe_unused]] const pinned_prefix& pinned) override {
+            if constexpr (prefix_pinning<Cache>) cache.unpin(pinned);
+        }
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call, [&](std::span<const row_range> ranges, const auto& runs) {
                 if constexpr (std::is_same_v<decltype(runs), const std::tuple<contiguous_run<f16>>&> ||
@@ -151,6 +164,7 @@ private:
 /// The policy: `any<cpu<>>{parse_spec("paged/8:f32"), {.tokens = 4096}}`.
 template <class Backend>
 struct any {
+    static_assert(backend<Backend>, "skald: kv::any takes the backend of the model, as kv::any<cpu<>>; its cache is named by its spec");
     struct capacity {
         std::size_t tokens =
             2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a ring's .context
@@ -171,6 +185,9 @@ struct any {
     }
     std::size_t max_length() const {
         return with_policy([](const auto& policy) { return policy.max_length(); });
+    }
+    std::size_t max_step() const {
+        return with_policy([](const auto& policy) { return longest_step(policy); });
     }
     std::string name() const {
         return with_policy([](const auto& policy) { return policy.name(); });

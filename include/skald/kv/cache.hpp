@@ -122,6 +122,24 @@ concept prefix_sharing = kv_cache<C> && requires(C c, const C k, sequence_id s, 
     c.remember(s, tokens);
 };
 
+/// Tokens that a cache holds until unpin().
+struct pinned_prefix {
+    std::uint32_t last = std::numeric_limits<std::uint32_t>::max();  ///< the cache's own name for its last tokens
+    std::size_t tokens = 0;                                          ///< its length
+};
+
+/// A cache that shares, and keeps some beginnings whatever is evicted.
+///
+/// | member                                | meaning                                                                          |
+/// |---------------------------------------|----------------------------------------------------------------------------------|
+/// | c.pin(tokens) → pinned_prefix         | holds the longest known beginning of `tokens` until unpin()                      |
+/// | c.unpin(pinned)                       | ends a pin; errc::invalid_argument for one that is none                          |
+template <class C>
+concept prefix_pinning = prefix_sharing<C> && requires(C c, std::span<const token_id> tokens, pinned_prefix pinned) {
+    { c.pin(tokens) } -> std::same_as<pinned_prefix>;
+    c.unpin(pinned);
+};
+
 /// A value that makes caches: options plus the choice of storage and codec in its type.
 template <class P>
 concept policy = std::copyable<P> && requires(const P p, const cache_shape& shape, std::pmr::memory_resource* memory) {
@@ -131,6 +149,34 @@ concept policy = std::copyable<P> && requires(const P p, const cache_shape& shap
     { p.max_length() } -> std::same_as<std::size_t>;
     { p.name() } -> std::convertible_to<std::string>;
 };
+
+/// Says in the user's terms what stands where a storage takes its codec, or a pipeline its cache, and does not belong there.
+template <class T>
+constexpr bool require_codec() {
+    constexpr bool nested = requires { typename T::cache; };
+    static_assert(!nested, "skald: a storage cannot hold another storage; name one, with a codec, as kv::paged<kv::q8>");
+    static_assert(nested || codec<T>,
+                  "skald: the rows of a storage are kept by a codec, as kv::f16 or kv::q8; one of your own has the members of kv::codec");
+    return true;
+}
+template <class T>
+constexpr bool require_policy() {
+    static_assert(!kv_cache<T>,
+                  "skald: this takes the policy that makes a cache, as kv::paged<>{{.tokens = 4096}}, not a cache made by it");
+    static_assert(!codec<T>, "skald: a codec alone is no cache; name a storage with it, as kv::paged<kv::q8>{{.tokens = 4096}}");
+    static_assert(kv_cache<T> || codec<T> || policy<T>,
+                  "skald: a cache is chosen by a policy, as kv::paged<>{{.tokens = 4096}}; one of your own has the members of kv::policy");
+    return true;
+}
+
+/// The most rows of one sequence that a step into a policy's cache may hold: the policy's max_step(), where it has one.
+template <policy P>
+std::size_t longest_step(const P& p) {
+    if constexpr (requires { p.max_step(); })
+        return p.max_step();
+    else
+        return all_tokens;
+}
 
 namespace detail {
 

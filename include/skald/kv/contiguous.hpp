@@ -147,8 +147,9 @@ private:
 };
 
 /// The policy: `contiguous<f16>{{.tokens = 4096}}`.
-template <codec Codec = f16>
+template <class Codec = f16>
 struct contiguous {
+    static_assert(require_codec<Codec>());
     using cache = contiguous_cache<Codec>;
     contiguous_options options{};
 

@@ -238,8 +238,9 @@ protected:  // radix.hpp builds on these
 };
 
 /// The policy: `paged<f16>{{.tokens = 4096, .sequences = 8}}`.
-template <codec Codec = f16>
+template <class Codec = f16>
 struct paged {
+    static_assert(require_codec<Codec>());
     using cache = paged_cache<Codec>;
     paged_options options{};
 

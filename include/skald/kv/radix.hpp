@@ -21,12 +21,6 @@
 
 namespace skald::kv {
 
-/// Tokens that a cache holds until unpin().
-struct pinned_prefix {
-    std::uint32_t last = prefix_tree::none;  ///< the block of its last tokens
-    std::size_t tokens = 0;                  ///< its length, a multiple of the block
-};
-
 /// What became of tokens since the cache was made.
 struct prefix_counts {
     std::size_t hits = 0;     ///< tokens of prompts that open_with() found
@@ -119,7 +113,7 @@ public:
         for (const std::uint32_t block : blocks.subspan(known.blocks)) pool_.share(block);
     }
 
-    /// Keeps the longest known beginning of `tokens` from eviction until unpin(). It may be shorter than `tokens`, or empty.
+    /// Keeps the longest known beginning of `tokens` from eviction until unpin(): whole blocks, perhaps fewer than `tokens` has, or none.
     pinned_prefix pin(std::span<const token_id> tokens) noexcept {
         const prefix_match known = tree_.match(tokens);
         each_block(known, [&](std::size_t, std::uint32_t block) { pool_.share(block); });
@@ -228,8 +222,9 @@ private:
 };
 
 /// The policy: `radix<f16>{{.tokens = 4096, .sequences = 8}}`; .tokens is the room of sequences and of what is remembered.
-template <codec Codec = f16>
+template <class Codec = f16>
 struct radix {
+    static_assert(require_codec<Codec>());
     using cache = radix_cache<Codec>;
     paged_options options{};
 
@@ -239,6 +234,6 @@ struct radix {
     std::string name() const { return concat("radix/", options.block, ":", Codec::name); }
 };
 
-static_assert(prefix_sharing<radix_cache<f16>> && policy<radix<f16>>);
+static_assert(prefix_pinning<radix_cache<f16>> && policy<radix<f16>>);
 
 }  // namespace skald::kv

@@ -210,14 +210,16 @@ private:
 };
 
 /// The policy: `ring<f16>{{.window = 4096}}`.
-template <codec Codec = f16>
+template <class Codec = f16>
 struct ring {
+    static_assert(require_codec<Codec>());
     using cache = ring_cache<Codec>;
     ring_options options{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
     std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
     std::size_t max_length() const noexcept { return cache::max_length(options); }
+    std::size_t max_step() const noexcept { return options.step; }
     std::string name() const { return concat("ring/", options.window, ":", Codec::name); }
 };
 

@@ -178,8 +178,11 @@ template <kv_cache Cache>
 saved_text restore(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
     if constexpr (viewable_cache<Cache>)
         return restore_rows(cache, s, source, whole, options);
-    else
+    else if constexpr (requires { cache.restore(s, source, whole, options); })
         return cache.restore(s, source, whole, options);
+    else
+        static_assert(viewable_cache<Cache>,
+                      "skald: only a cache that shows its rows can be restored: it needs select(sequence) and view(layer)");
 }
 
 /// Bytes in memory as a source. They outlive it.
@@ -202,8 +205,11 @@ void save(Cache& cache, sequence_id s, std::span<const token_id> tokens, const s
           std::string_view note = {}) {
     if constexpr (viewable_cache<Cache>)
         detail::save_rows(cache, s, tokens, note, sink, options);
-    else
+    else if constexpr (requires { cache.save(s, tokens, note, sink, options); })
         cache.save(s, tokens, note, sink, options);
+    else
+        static_assert(viewable_cache<Cache>,
+                      "skald: only a cache that shows its rows can be saved: it needs select(sequence) and view(layer)");
 }
 
 /// Throws errc::invalid_argument unless what was saved is of the model that the options name and of the cache's shape and codec.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // From a path to a model, and what it will cost in memory before a weight is read.
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -116,7 +117,7 @@ memory_plan plan(const File& file, const load_options& options, const Policy& po
     out.mapped = weights.mapped;
     out.tokenizer = counter.bytes();
     out.cache = policy.bytes(config.cache());
-    const step_limits fitting = limits.fit(policy.max_length());
+    const step_limits fitting = limits.fit(std::min(policy.max_length(), kv::longest_step(policy)));
     out.workspace = workspace<Backend>::planned_bytes(backend, head.source.architecture(), config, fitting) +
                     buffer<float>::bytes_for(fitting.wanted * config.vocabulary);
     return out;

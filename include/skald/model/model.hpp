@@ -29,6 +29,9 @@ struct text_side {
 
 template <class Backend>
 class model {
+    static_assert(skald::backend<Backend>,
+                  "skald: a model runs on a backend, as load_model<cpu<>>(path); its cache is chosen later, by a pipeline");
+
 public:
     /// What a loader puts together.
     struct parts {

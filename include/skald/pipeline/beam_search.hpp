@@ -19,6 +19,7 @@
 #include <skald/model/forward.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/beam_frontier.hpp>
+#include <skald/pipeline/known_prefix.hpp>
 #include <skald/pipeline/request.hpp>
 #include <skald/pipeline/stop_strings.hpp>
 #include <skald/sampling/chain.hpp>
@@ -40,9 +41,12 @@ struct beam_search_options {
 /// and for each beam its own tokens and two blocks (its own .context is what a beam reaches). `Processors` is a sampling::chain or
 /// dynamic_chain, whose processors see log-probabilities and whose selector is not asked.
 ///
-/// Each call starts from the cache's longest prefix in common with the new prompt.
-template <class Backend, kv::policy Policy = kv::paged<>, class Processors = sampling::chain<>>
+/// Each call starts from the cache's longest prefix in common with the new prompt; a cache that shares prefixes knows those of all earlier
+/// prompts.
+template <class Backend, class Policy = kv::paged<>, class Processors = sampling::chain<>>
 class beam_search {
+    static_assert(kv::require_policy<Policy>());
+
 public:
     /// Allocates cache and workspace from the model's memory resource. Throws errc::invalid_argument for no beams,
     /// errc::cache_full for more than the cache has sequences.
@@ -51,7 +55,8 @@ public:
           processors_(std::move(processors)),
           beams_(options.beams),
           limit_(policy.max_length()),
-          limits_(step_limits{.rows = std::max(options.chunk, beams_), .wanted = beams_}.fit(limit_)),
+          chunk_(std::min(std::max(options.chunk, beams_), kv::longest_step(policy))),
+          limits_(step_limits{.rows = chunk_, .wanted = beams_}.fit(limit_)),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
           logits_((checked_size(beams_, "beam search") * model_.config().vocabulary).size(), model_.backend().memory()) {
@@ -118,22 +123,15 @@ private:
     /// Back to one sequence, that of the prompt, or of nothing where the cache does not keep it.
     void restore() {
         for (; sequences_.size() > 1; sequences_.pop_back()) cache_.close(sequences_.back());
-        keep_cached();
-    }
-
-    void keep_cached() {
         if (!cache_.keeps(sequences_[0], static_cast<position>(cached_.size()))) cached_.clear();
         cache_.truncate(sequences_[0], static_cast<position>(cached_.size()));
     }
 
     /// Brings the first sequence to the prompt, in chunks; the last token's logits stand in the first row.
     void read_prompt(std::span<const token_id> prompt, const beam_options& o) {
-        const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt.begin(), prompt.end()).first;
-        cached_.resize(std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt.size() - 1));
-        keep_cached();
-        cached_.reserve(prompt.size());
+        detail::keep_known_prefix(cache_, sequences_[0], cached_, prompt);
         while (cached_.size() < prompt.size()) {
-            const std::span<const token_id> chunk = prompt.subspan(cached_.size(), std::min(limits_.rows, prompt.size() - cached_.size()));
+            const std::span<const token_id> chunk = prompt.subspan(cached_.size(), std::min(chunk_, prompt.size() - cached_.size()));
             segments_.assign({kv::segment{.sequence = sequences_[0], .first_row = 0, .rows = chunk.size()}});
             wanted_.assign({chunk.size() - 1});
             forward_batch(chunk, cached_.size() + chunk.size() == prompt.size(), o);
@@ -247,6 +245,7 @@ private:
     Processors processors_;
     std::size_t beams_;
     std::size_t limit_;  // tokens a sequence can reach
+    std::size_t chunk_;  // rows of the prompt a step
     step_limits limits_;
     typename Policy::cache cache_;
     workspace<Backend> workspace_;

@@ -26,8 +26,10 @@ struct embedding_options {
 };
 
 /// Makes embeddings, one text at a time. Vectors do not depend on the chunk or on texts before.
-template <class Backend, kv::policy Policy = kv::contiguous<kv::f32>>
+template <class Backend, class Policy = kv::contiguous<kv::f32>>
 class embedder {
+    static_assert(kv::require_policy<Policy>());
+
 public:
     explicit embedder(model<Backend> m, const Policy& policy = {}, const reader_options& options = {})
         : reader_(std::move(m), policy, options) {}

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,10 +28,12 @@ namespace skald {
 
 /// Holds the model's handle by value, a cache made by `Policy`, and a sampler (`sampling::chain` or anything with its choose()).
 ///
-/// Every call starts from the cache's longest prefix in common with the new prompt, so a second turn reads only what is new.
+/// Every call starts from the cache's longest prefix in common with the new prompt, so a second turn reads only what is new; a cache that
+/// shares prefixes knows those of all earlier prompts.
 /// While a generation lives, another call throws errc::busy.
-template <class Backend, kv::policy Policy = kv::paged<>, class Sampler = sampling::chain<sampling::greedy>>
+template <class Backend, class Policy = kv::paged<>, class Sampler = sampling::chain<sampling::greedy>>
 class pipeline {
+    static_assert(kv::require_policy<Policy>());
     using session = detail::session<Backend, Policy, Sampler>;
 
 public:
@@ -79,6 +82,35 @@ public:
     /// Continues a text to the end. The callback sees the pieces as they come.
     completion complete(std::string_view prompt, generate_options options = {}, const piece_callback& on_piece = {}) {
         return run(generate(prompt, std::move(options)), on_piece);
+    }
+
+    /// Keeps a beginning of prompts ready, whatever else the cache has to give up: reads what it does not know of it now, and holds it
+    /// until unpin(). The cache holds whole blocks of it; `tokens` of what is returned says how many tokens. A cache of a run-time kind
+    /// that shares nothing pins 0. Throws errc::cache_full, errc::cancelled, errc::busy, errc::invalid_argument for no tokens; nothing is
+    /// pinned then. Cost: the room of its tokens stays taken.
+    kv::pinned_prefix pin(std::vector<token_id> tokens, std::stop_token cancel = {}) {
+        static_assert(kv::prefix_pinning<typename Policy::cache>,
+                      "skald: this pipeline's cache shares no prefixes, so it has none to pin; use kv::radix");
+        return session_->pin(std::move(tokens), std::move(cancel));
+    }
+
+    /// The same of the beginning of a text, as generate() takes it.
+    kv::pinned_prefix pin(std::string_view text, std::stop_token cancel = {}) {
+        const text::tokenizer& t = get_model().tokenizer();
+        return pin(t.encode(text, {.add_bos = t.add_bos()}), std::move(cancel));
+    }
+
+    /// The same of the beginning of conversations, as chat() takes them: a system message, and examples if there are any. A user's message
+    /// follows it.
+    kv::pinned_prefix pin(std::span<const text::message> messages, std::stop_token cancel = {}) {
+        return pin(session_->encode_beginning(messages), std::move(cancel));
+    }
+
+    /// Lets a pinned beginning be evicted again. Throws errc::invalid_argument for one that is not pinned.
+    void unpin(const kv::pinned_prefix& pinned) {
+        static_assert(kv::prefix_pinning<typename Policy::cache>,
+                      "skald: this pipeline's cache shares no prefixes, so it has none to pin; use kv::radix");
+        session_->unpin(pinned);
     }
 
     /// Forgets the conversation (not the cache: a prompt with a known beginning still starts fast).

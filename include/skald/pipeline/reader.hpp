@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Reads a token sequence from its start and hands out what the model makes of its rows: what embeddings and scores are computed
-// from. Generates nothing and keeps nothing between texts.
+// Reads a token sequence and hands out what the model makes of its rows: what embeddings and scores are computed from. Generates
+// nothing. Rows that nobody asks for are not read again where texts begin alike.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -18,6 +18,7 @@
 #include <skald/model/forward.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/workspace.hpp>
+#include <skald/pipeline/known_prefix.hpp>
 
 namespace skald {
 
@@ -36,7 +37,7 @@ public:
     reader(model<Backend> m, const Policy& policy, const reader_options& options)
         : model_(std::move(m)),
           limit_(policy.max_length()),
-          limits_(limits(options.chunk, limit_)),
+          limits_(limits(options.chunk, std::min(limit_, kv::longest_step(policy)))),
           wanted_(std::clamp<std::size_t>(options.wanted, 1, limits_.rows)),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
@@ -71,13 +72,24 @@ private:
         return {.rows = rows, .wanted = rows};
     }
 
+    /// Keeps what the cache has of all but the last of these tokens.
+    void go_to_prefix(std::span<const token_id> tokens) {
+        if constexpr (!Policy::cache::schedule_invariant) {
+            cache_.truncate(sequence_, 0);
+            cached_.clear();
+        }
+        keep_known_prefix(cache_, sequence_, cached_, tokens);
+    }
+
     /// Steps of at most chunk rows before `first`, and of at most `wanted` rows from there on.
     template <class Outputs, class F>
     void read(std::span<const token_id> tokens, std::size_t first, std::size_t wanted, const std::stop_token& stop, Outputs outputs, F& f) {
         if (tokens.size() > limit_)
             fail(errc::cache_full, "text", "has ", tokens.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
-        cache_.truncate(sequence_, 0);
-        for (std::size_t at = 0; at < tokens.size();) {
+        if (tokens.empty()) return;
+        go_to_prefix(tokens.first(std::min(first, tokens.size() - 1) + 1));
+        cached_.reserve(tokens.size());
+        for (std::size_t at = cached_.size(); at < tokens.size();) {
             const bool silent = at < first;
             const std::size_t rows = std::min(silent ? std::min(limits_.rows, first - at) : wanted, tokens.size() - at);
             rows_.resize(silent ? 0 : rows);
@@ -87,6 +99,8 @@ private:
             forward(model_, workspace_, cache_, batch{.tokens = tokens.subspan(at, rows), .segments = segments, .wanted = rows_}, out,
                     stop);
             cache_.commit(sequence_);
+            cached_.insert(cached_.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
+                           tokens.begin() + static_cast<std::ptrdiff_t>(at + rows));
             for (const std::size_t r : rows_)
                 f(at + r, std::span<const float>((out.logits.extent(0) != 0 ? out.logits : out.hidden).row(r)));
             at += rows;
@@ -102,6 +116,7 @@ private:
     kv::sequence_id sequence_;
     buffer<float> states_, logits_;  // made when first needed
     std::vector<std::size_t> rows_;
+    std::vector<token_id> cached_;  // the tokens in the cache
 };
 
 }  // namespace detail

@@ -38,8 +38,10 @@ struct continuation_score {
 };
 
 /// Scores continuations, one at a time.
-template <class Backend, kv::policy Policy = kv::contiguous<kv::f32>>
+template <class Backend, class Policy = kv::contiguous<kv::f32>>
 class scorer {
+    static_assert(kv::require_policy<Policy>());
+
 public:
     explicit scorer(model<Backend> m, const Policy& policy = {}, const reader_options& options = {})
         : reader_(std::move(m), policy, options) {}

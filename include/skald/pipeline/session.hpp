@@ -22,6 +22,7 @@
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>
 #include <skald/model/model.hpp>
+#include <skald/pipeline/known_prefix.hpp>
 #include <skald/pipeline/request.hpp>
 #include <skald/pipeline/saved_conversation.hpp>
 #include <skald/pipeline/stop_strings.hpp>
@@ -40,7 +41,7 @@ public:
           sampler_(std::move(sampler)),
           options_(std::move(options)),
           limit_(policy.max_length()),
-          limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(limit_)),
+          limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(std::min(limit_, kv::longest_step(policy)))),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
           logits_(model_.config().vocabulary, model_.backend().memory()),
@@ -91,12 +92,34 @@ public:
         conversation_.swap(conversation);
     }
 
+    /// Reads tokens that prompts will begin with, as far as the cache does not know them, and pins them.
+    kv::pinned_prefix pin(std::vector<token_id> tokens, std::stop_token cancel) {
+        require_idle();
+        require_room(tokens.size());
+        prompt_ = std::move(tokens);
+        request_ = {.cancel = std::move(cancel)};
+        read_prompt();
+        cache_.remember(sequence_, cached_);
+        return cache_.pin(cached_);
+    }
+
+    void unpin(const kv::pinned_prefix& pinned) { cache_.unpin(pinned); }
+
+    /// The tokens that all prompts have in common which continue these messages.
+    std::vector<token_id> encode_beginning(std::span<const text::message> messages) const {
+        std::vector<text::message> continued(messages.begin(), messages.end());
+        continued.push_back({"user", "a"});
+        std::vector<token_id> tokens = encode(continued);
+        continued.back().content = "1";
+        const std::vector<token_id> other = encode(continued);
+        tokens.erase(std::mismatch(tokens.begin(), tokens.end(), other.begin(), other.end()).first, tokens.end());
+        return tokens;
+    }
+
     /// Takes a request; the work starts with the first step(). Strong guarantee.
     void start(std::vector<token_id> prompt, generate_options request) {
         require_idle();
-        if (prompt.empty()) fail(errc::invalid_argument, "prompt", "is empty; a generation needs at least one token");
-        if (prompt.size() > limit_)
-            fail(errc::cache_full, "prompt", "has ", prompt.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
+        require_room(prompt.size());
         stop_strings stops(request.stop);
         prompt_ = std::move(prompt);
         request_ = std::move(request);
@@ -188,27 +211,16 @@ private:
         if (busy_) fail(errc::busy, "pipeline", "a generation on it is still alive; end or destroy it first");
     }
 
-    /// Brings the cache to the prompt: keeps the common prefix where the cache can, or takes over a longer one that it knows from before,
-    /// reads the rest in chunks, ends with the last token's logits.
+    /// Brings the cache to the prompt: keeps the beginning it knows, reads the rest in chunks, ends with the last token's logits.
     void read_prompt() {
-        const auto differs = std::mismatch(cached_.begin(), cached_.end(), prompt_.begin(), prompt_.end()).first;
-        std::size_t kept = std::min(static_cast<std::size_t>(differs - cached_.begin()), prompt_.size() - 1);
-        if constexpr (kv::prefix_sharing<typename Policy::cache>) {
-            if (kept < cached_.size()) cache_.remember(sequence_, cached_);
-            if (cache_.reusable(prompt_) > kept) {
-                cached_.reserve(prompt_.size());
-                cache_.close(sequence_);
-                const kv::opened_sequence opened = cache_.open_with(prompt_);
-                sequence_ = opened.sequence;
-                kept = opened.reused;
-                cached_.assign(prompt_.begin(), prompt_.begin() + static_cast<std::ptrdiff_t>(kept));
-            }
-        }
-        if (!cache_.keeps(sequence_, static_cast<position>(kept))) kept = 0;
-        cache_.truncate(sequence_, static_cast<position>(kept));
-        cached_.resize(kept);
-        stats_.reused_tokens = kept;
-        read(std::span(prompt_).subspan(kept));
+        keep_known_prefix(cache_, sequence_, cached_, prompt_);
+        stats_.reused_tokens = cached_.size();
+        read(std::span(prompt_).subspan(cached_.size()));
+    }
+
+    void require_room(std::size_t prompt) const {
+        if (prompt == 0) fail(errc::invalid_argument, "prompt", "is empty; a generation needs at least one token");
+        if (prompt > limit_) fail(errc::cache_full, "prompt", "has ", prompt, " tokens; the cache holds ", limit_, "; raise .tokens");
     }
 
     /// Reads tokens in chunks, up to the last one's logits.

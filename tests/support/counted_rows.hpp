@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <cstddef>
+#include <memory_resource>
+#include <span>
+
+#include <skald/kv/cache.hpp>
+
+namespace skald::test {
+
+/// A policy whose cache counts the rows that are computed: `counted_rows{kv::radix<kv::f32>{{…}}, &rows}`.
+template <class Policy>
+struct counted_rows : Policy {
+    std::size_t* rows = nullptr;
+
+    struct cache : Policy::cache {
+        using Policy::cache::cache;
+        std::size_t* rows = nullptr;
+        std::span<const row_range> plan(std::span<const kv::segment> segments) {
+            const auto ranges = Policy::cache::plan(segments);
+            for (const kv::segment& s : segments) *rows += s.rows;
+            return ranges;
+        }
+    };
+    cache make(const kv::cache_shape& shape, std::pmr::memory_resource* memory) const {
+        cache out(shape, this->options, memory);
+        out.rows = rows;
+        return out;
+    }
+};
+template <class Policy>
+counted_rows(Policy, std::size_t*) -> counted_rows<Policy>;
+
+}  // namespace skald::test
