@@ -98,6 +98,8 @@ class Bench:
             if why:
                 self.raw["absent"]["llama.cpp"] = why
                 llama = []
+        self.raw["order"] = list(dict.fromkeys([*self.raw.get("order", []), *chosen, *llama]))
+        self.raw.setdefault("llama_base", next(iter(llama), None))
         return chosen + llama
 
     def known(self, model, cache, test):

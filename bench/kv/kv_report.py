@@ -12,11 +12,14 @@ from report import group, processor, spread  # noqa: E402
 LLAMA = "llama.cpp "
 
 
-def base_of(cache, raw, rows):
-    """The cache that a cache is compared with: skald's base, or the first of llama.cpp's."""
-    if not cache.startswith(LLAMA):
-        return raw["base"]
-    return next((r["cache"] for r in rows if r["cache"].startswith(LLAMA)), cache)
+def base_of(cache, raw):
+    """The cache that a cache is compared with: skald's base, or the first that was asked for of llama.cpp's."""
+    return raw["llama_base"] if cache.startswith(LLAMA) else raw["base"]
+
+
+def in_order(raw):
+    """The results, caches as they were asked for: rounds measure them in one order and the other."""
+    return sorted(raw["results"], key=lambda r: raw["order"].index(r["cache"]))
 
 
 def only(rows, key):
@@ -46,7 +49,7 @@ def quality_table(rows, raw):
         [f"log p at {n}" for (n,) in needles]
     lines = []
     for (cache,), own in caches.items():
-        base = caches.get((base_of(cache, raw, rows),), [])
+        base = caches.get((base_of(cache, raw),), [])
         size, base_size = (only([r for r in here if r["test"] == "size"], "bytes_per_token") for here in (own, base))
         value, base_value = (only([r for r in here if r["test"] == "perplexity"], "perplexity") for here in (own, base))
         memory, base_memory = (s.get("context_bytes", s.get("bytes_per_token", 0) * context) for s in (size, base_size))
@@ -81,7 +84,7 @@ def speed_table(rows, raw):
     caches = group(speeds, "cache")
     lines = []
     for (cache,), own in caches.items():
-        base = caches.get((base_of(cache, raw, speeds),), [])
+        base = caches.get((base_of(cache, raw),), [])
         cells = [cache]
         for key in ("prompt_tok_s", "decode_tok_s"):
             for depth in depths:
@@ -138,7 +141,7 @@ def markdown(raw):
             f"{raw['load']:.1f}. Roof: {'; '.join(probes) or 'no probe'}. Text: {raw['text']}. The base is {raw.get('base')}, for " \
             "llama.cpp's caches the first of them."
     out = [facts, *(f"{name} is absent ({why})." for name, why in raw["absent"].items())]
-    for (model,), rows in group(raw["results"], "model").items():
+    for (model,), rows in group(in_order(raw), "model").items():
         out.append(f"## {model}")
         out.append(quality_table(rows, raw))
         if any(r["test"] == "speed" for r in rows):
@@ -166,7 +169,7 @@ def looks(caches):
 def draw_memory(ax, rows, raw, look):
     """What a cache's memory buys: its perplexity, or its needles where there is none, as times the base's."""
     for (cache,), own in group(rows, "cache").items():
-        base = [r for r in rows if r["cache"] == base_of(cache, raw, rows)]
+        base = [r for r in rows if r["cache"] == base_of(cache, raw)]
         size, value = only([r for r in own if r["test"] == "size"], "bytes_per_token"), only(own, "perplexity")
         base_value, context = only(base, "perplexity"), next((r["context"] for r in rows if "context" in r), 0)
         if "perplexity" in value and "perplexity" in base_value and size:
@@ -192,9 +195,9 @@ def picture(raw, path):
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    look = looks(list(dict.fromkeys(r["cache"] for r in raw["results"])))
+    look = looks(list(dict.fromkeys(r["cache"] for r in in_order(raw))))
     panels = []  # (model, draws)
-    for (model,), rows in group(raw["results"], "model").items():
+    for (model,), rows in group(in_order(raw), "model").items():
         tests = {r["test"] for r in rows if "why" not in r}
         speeds, needles = ([r for r in rows if r["test"].startswith(t)] for t in ("speed", "needle"))
         if "perplexity" in tests:
