@@ -65,7 +65,10 @@ class Bench:
 
     def llama_cpp(self, model, cache, **job):
         job |= {"model": str(model), "cache": cache.removeprefix(LLAMA), "threads": self.args.threads}
-        return measuring.answer_of([self.environment.python, HERE / "llama_cpp_cache.py", json.dumps(job)], self.args.limit)
+        found = measuring.answer_of([self.environment.python, HERE / "llama_cpp_cache.py", json.dumps(job)], self.args.limit)
+        if "bytes_per_token" in found:
+            self.add(model, cache, "size", {"bytes_per_token": found["bytes_per_token"]})
+        return found
 
     def add(self, model, cache, test, found, **row):
         """A result, or why there is none; what is measured once replaces what was found before."""
@@ -163,7 +166,6 @@ class Bench:
             if cache.startswith(LLAMA):
                 found = self.llama_cpp(model, cache, depths=a.depth, decode=a.decode)
                 rows = found.get("speed", [])
-                self.add(model, cache, "size", found if "why" in found else {"bytes_per_token": found["bytes_per_token"]})
             else:
                 found = self.skald("bench", model, "--kv", cache, "-p", 0, "-n", a.decode, "--depth", ",".join(map(str, a.depth)), "-r", 1,
                                    "-t", a.threads, "--json")

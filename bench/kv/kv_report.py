@@ -34,8 +34,8 @@ def table(head, rows):
 
 
 def short(why):
-    """The sentence of an error line, without its place, in a cell."""
-    return why.split("error: ")[-1].replace("|", "/")[:90]
+    """What an error line says before it advises, in a cell."""
+    return why.split("error: ")[-1].split(";")[0].replace("|", "/")[:120]
 
 
 def quality_table(rows, raw):
