@@ -12,12 +12,11 @@ Needs nothing but Python. What is measured and how: README.md beside this file.
 import argparse
 import datetime
 import json
-import math
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import measuring
 import report
 from environment import Environment, note
 
@@ -36,37 +35,18 @@ class Comparison:
 
     def call(self, engine, job, limit):
         """The answer of an engine's process, or {"why"}."""
-        python = sys.executable if engine == "skald" else str(self.environment.python)
-        try:
-            done = subprocess.run([python, str(HERE / "engines" / ENGINES[engine]), json.dumps(job)], capture_output=True, text=True,
-                                  timeout=limit)
-            lines = done.stdout.strip().splitlines()
-            if done.returncode == 0 and lines:
-                return json.loads(lines[-1])
-            note(done.stderr.strip()[-2000:])
-            return {"why": f"ended with {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1][:120]}"}
-        except subprocess.TimeoutExpired:
-            return {"why": f"took more than {limit} s"}
+        python = sys.executable if engine == "skald" else self.environment.python
+        return measuring.answer_of([python, HERE / "engines" / ENGINES[engine], json.dumps(job)], limit)
 
     def job(self, model, do, **more):
         a = self.args
         return {"do": do, "model": str(model), "forms": str(a.forms), "skald": str(a.skald), "prompt": a.prompt, "decode": a.decode,
                 "depths": a.depth, "sequences": a.batch, **more}
 
-    def facts(self, model):
-        """What the GGUF file says of the matrices a decoded token reads: the head, and the embedding only where it is the head."""
-        done = subprocess.run([self.args.skald, "inspect", model, "--json"], capture_output=True, check=True)
-        tensors = json.loads(done.stdout)["tensors"]
-        matrices = [t for t in tensors if len(t["shape"]) >= 2]
-        tied = not any(t["name"] == "output.weight" for t in tensors)
-        read = [t for t in matrices if tied or t["name"] != "token_embd.weight"]
-        layers = [t for t in matrices if t["name"] not in ("token_embd.weight", "output.weight")]
-        return {"weight_bytes": sum(t["bytes"] for t in read), "matrix_parameters": sum(math.prod(t["shape"]) for t in layers)}
-
     def prepare(self):
         """{engine: {model: its form's path}}; what cannot be prepared is noted and left out."""
         paths = {}
-        self.raw["models"] = {model.stem: self.facts(model) for model in self.args.models}
+        self.raw["models"] = {model.stem: measuring.facts(self.args.skald, model) for model in self.args.models}
         for engine in self.args.engines:
             why = None if self.args.no_install and self.environment.has(engine) else \
                 "is not installed" if self.args.no_install else self.environment.install(engine)
@@ -85,11 +65,7 @@ class Comparison:
         self.raw["results"] += [{"round": number, "model": model.stem, "engine": engine, **row, "threads": threads} for row in rows]
 
     def probe(self, number):
-        program = self.args.skald.parent / "bench_probe"
-        if not program.is_file():
-            return note(f"{program} is not there: shares of the roof are left out (build the target bench_probe)")
-        done = subprocess.run([program, *map(str, self.args.threads)], capture_output=True, text=True, check=True)
-        self.raw["probes"] += [{"round": number, **row} for row in json.loads(done.stdout)]
+        self.raw["probes"] += [{"round": number, **row} for row in measuring.probe(self.args.skald, self.args.threads)]
 
     def measure(self, paths):
         for number in range(1, self.args.rounds + 1):
@@ -113,11 +89,7 @@ class Comparison:
         text = report.markdown(self.raw)
         out.with_suffix(".md").write_text(text)
         print(text)
-        # matplotlib may be in the environment alone
-        code = f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import report; " \
-               f"report.picture(json.load(open({str(out.with_suffix('.json'))!r})), {str(out.with_suffix('.png'))!r})"
-        if self.environment.has("plot") or not self.args.no_install and not self.environment.install("plot"):
-            subprocess.run([self.environment.python, "-c", code], check=True)
+        measuring.draw(self.environment, HERE, "report", out.with_suffix(".json"), out.with_suffix(".png"), not self.args.no_install)
 
 
 def self_test(args):

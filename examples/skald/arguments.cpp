@@ -72,16 +72,17 @@ void add_model(CLI::App* app, model_options& model) {
     app->add_option("-t,--threads", model.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
 }
 
+skald::kv::spec read_kv(const std::string& text) {
+    try {
+        return skald::kv::parse_spec(text);
+    } catch (const skald::error& e) {
+        throw CLI::ValidationError("--kv", std::string(std::string_view(e.what()).substr(e.place().size() + 2)));
+    }
+}
+
 void add_kv(CLI::App* app, skald::kv::spec& spec, std::string_view normal) {
     app->add_option_function<std::string>(
-           "--kv",
-           [&spec](const std::string& text) {
-               try {
-                   spec = skald::kv::parse_spec(text);
-               } catch (const skald::error& e) {
-                   throw CLI::ValidationError("--kv", std::string(std::string_view(e.what()).substr(e.place().size() + 2)));
-               }
-           },
+           "--kv", [&spec](const std::string& text) { spec = read_kv(text); },
            skald::concat("the cache: ", skald::kv::known_specs, " (default ", normal, ")"))
         ->type_name("SPEC");
 }
@@ -139,6 +140,7 @@ int run_command_line(int argc, char** argv) {
     generate_command run_options, chat_options;
     inspect_command inspect_options, cache_options;
     plan_command plan_options;
+    kv_list_command kv_list_options;
     tokens_command tokenize_options, detokenize_options;
     logits_command logits_options;
     tensor_command tensor_options;
@@ -176,6 +178,19 @@ int run_command_line(int argc, char** argv) {
     add_kv(sub, plan_options.kv, "paged:f16");
     sub->add_option("--ctx", plan_options.context, "tokens of context")->required()->check(whole(1));
     add_json(sub, plan_options.json);
+
+    sub = command("kv-list", "Lists the caches that --kv takes, and their memory for a model", kv_list_options, list_caches);
+    add_path(sub, kv_list_options.path);
+    sub->add_option_function<std::vector<std::string>>(
+           "--kv",
+           [&](const std::vector<std::string>& texts) {
+               for (const std::string& text : texts) kv_list_options.kv.push_back(read_kv(text));
+           },
+           "a cache to tell of (may be given several times; default: one of every storage and codec)")
+        ->allow_extra_args(false)
+        ->type_name("SPEC");
+    sub->add_option("--ctx", kv_list_options.context, "tokens of context")->check(whole(1))->capture_default_str();
+    add_json(sub, kv_list_options.json);
 
     sub = command("tokenize", "Text on standard input to token ids on one line", tokenize_options, tokenize);
     add_path(sub, tokenize_options.path);
@@ -261,13 +276,14 @@ int run_command_line(int argc, char** argv) {
     add_path(sub, bench_options.model.path);
     add_compute(sub, bench_options.model);
     add_kv(sub, bench_options.kv, "paged:f16");
-    sub->add_option("-p,--prompt", bench_options.prompt, "tokens of the prompt test; 0: none")->check(whole(0))->capture_default_str();
     sub->add_option("-n,--generate", bench_options.generate, "tokens of the decode test; 0: none")->check(whole(0))->capture_default_str();
     const auto add_list = [&](const char* name, std::vector<std::size_t>& values, const char* what, const CLI::Validator& numbers) {
         sub->add_option(name, values, what)->delimiter(',')->allow_extra_args(false)->check(numbers);
     };
+    add_list("-p,--prompt", bench_options.prompts, "tokens of the prompt tests, as in 512,4096; 0: none (default: 512)", whole(0));
     add_list("--depth", bench_options.depths, "tokens in the cache before those of the decode test, as in 0,4096 (default: 0)", whole(0));
     add_list("--sequences", bench_options.sequences, "sequences that the decode test decodes together, as in 1,16 (default: 1)", whole(1));
+    sub->add_flag("--no-cache", bench_options.no_cache, "decode tests read all tokens before each one again");
     sub->add_option("-r,--repetitions", bench_options.repetitions, "repetitions at least; their median counts")
         ->check(whole(1))
         ->capture_default_str();

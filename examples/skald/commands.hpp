@@ -81,6 +81,13 @@ struct plan_command {
     bool json = false;
 };
 
+struct kv_list_command {
+    std::string path;
+    std::vector<skald::kv::spec> kv;  // empty: all that there are
+    std::size_t context = 4096;
+    bool json = false;
+};
+
 struct tokens_command {  // tokenize, detokenize
     std::string path;
     bool special = false;
@@ -133,8 +140,10 @@ struct score_command {
 struct bench_command {
     model_options model;
     skald::kv::spec kv = default_kv;
-    std::size_t prompt = 512, generate = 128, repetitions = 5;
+    std::vector<std::size_t> prompts{512};
+    std::size_t generate = 128, repetitions = 5;
     std::vector<std::size_t> depths{0}, sequences{1};  // of the decode tests
+    bool no_cache = false;                             // neither
     std::vector<std::size_t> threads;                  // empty: all that are available
     bool json = false;
 };
@@ -159,6 +168,7 @@ void chat(const generate_command&);
 void inspect(const inspect_command&);
 void inspect_cache(const inspect_command&);
 void plan(const plan_command&);
+void list_caches(const kv_list_command&);
 void tokenize(const tokens_command&);
 void detokenize(const tokens_command&);
 void logits(const logits_command&);

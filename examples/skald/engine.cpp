@@ -65,6 +65,9 @@ public:
     void truncate(std::size_t length) override {
         for (const skald::kv::sequence_id s : sequences_) cache_.truncate(s, static_cast<skald::position>(length));
     }
+    bool keeps(std::size_t length) const override {
+        return std::ranges::all_of(sequences_, [&](auto s) { return cache_.keeps(s, static_cast<skald::position>(length)); });
+    }
 
 private:
     model model_;
@@ -107,9 +110,7 @@ public:
     skald::executor& pool() override { return pool_; }
     std::size_t bytes_read_per_token() const override { return model_.weights().bytes_read_per_token(model_.config().experts.used); }
     std::size_t kv_bytes_per_token(const skald::kv::spec& spec) const override {
-        constexpr std::size_t some = 1 << 16;
-        const skald::kv::cache_shape shape = model_.config().cache();
-        return (policy_for(spec, 2 * some, 1).bytes(shape) - policy_for(spec, some, 1).bytes(shape)) / some;
+        return size_of_cache(spec, model_.config().cache(), 1).of_token;
     }
 
     std::unique_ptr<stepper> make_stepper(const skald::kv::spec& spec, const stepper::room& room) override {
@@ -172,6 +173,13 @@ skald::memory_plan plan_memory(const model_options& options, const skald::kv::sp
     const cache_policy policy = policy_for(spec, context, 1);
     return skald::plan<backend>(options.path, load_options_for(options, pool), policy,
                                 {.rows = std::min(skald::pipeline_options{}.chunk, policy.max_length()), .wanted = 1});
+}
+
+cache_size size_of_cache(const skald::kv::spec& spec, const skald::kv::cache_shape& shape, std::size_t context) {
+    constexpr std::size_t some = 1 << 16;
+    const std::size_t less = policy_for(spec, some, 1).bytes(shape), more = policy_for(spec, 2 * some, 1).bytes(shape);
+    const cache_policy policy = policy_for(spec, context, 1);
+    return {policy.name(), (more - less) / some, policy.bytes(shape)};
 }
 
 }  // namespace cli

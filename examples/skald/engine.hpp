@@ -45,8 +45,9 @@ public:
     virtual std::span<const float> step(std::span<const skald::token_id> tokens, std::span<const skald::kv::segment> segments,
                                         std::span<const std::size_t> wanted, const std::stop_token& stop) = 0;
 
-    /// Leaves the first `length` tokens of each sequence.
+    /// Leaves the first `length` tokens of each sequence; all caches can go back to 0, to others those that `keeps` tells.
     virtual void truncate(std::size_t length) = 0;
+    virtual bool keeps(std::size_t length) const = 0;
 
     void clear() { truncate(0); }
 
@@ -107,5 +108,12 @@ std::unique_ptr<engine> load_engine(const model_options&, const std::stop_token&
 
 /// What the engine and a writer with that context will take.
 skald::memory_plan plan_memory(const model_options&, const skald::kv::spec&, std::size_t context);
+
+/// A cache by its name, and its bytes: of every further token of a long context, and of one sequence of a context.
+struct cache_size {
+    std::string name;
+    std::size_t of_token = 0, of_context = 0;
+};
+cache_size size_of_cache(const skald::kv::spec&, const skald::kv::cache_shape&, std::size_t context);
 
 }  // namespace cli

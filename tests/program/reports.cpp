@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <skald/kv/spec.hpp>
+
 #include "program/run_program.hpp"
 #include "support/catch.hpp"
 #include "support/npy.hpp"
@@ -155,7 +157,67 @@ TEST_CASE("bench reports every test and number of threads") {
     const json deep = parsed(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "3", "-t", "1", "-r", "1",
                                                     "--depth", "0,40", "--sequences", "1,5", "--json"}));
     REQUIRE(deep.size() == 4);
-    for (std::size_t i = 0; i < 4; ++i) CHECK(deep[i]["test"] == std::vector{"tg3", "tg3 x5", "tg3 @40", "tg3 x5 @40"}[i]);
+    for (std::size_t i = 0; i < 4; ++i) {
+        CHECK(deep[i]["test"] == std::vector{"tg3", "tg3 x5", "tg3 @40", "tg3 x5 @40"}[i]);
+        CHECK((deep[i]["depth_tok_s"].get<double>() > 0) == (i >= 2));
+        CHECK(deep[i]["step_ms"].get<double>() > 0);
+        CHECK(deep[i]["step_ms_p95"] >= deep[i]["step_ms"]);
+    }
+    // A ring can go back by a step of 512 tokens, not by 600.
+    const json ring = parsed(skald_program(folder, {"bench", data_file("tiny-mistral.gguf"), "--kv", "ring/64:f16", "-p", "0", "-n", "600",
+                                                    "-t", "1", "-r", "2", "--depth", "600", "--json"}));
+    CHECK(ring.size() == 1);
+    const json prompts =
+        parsed(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "8,700", "-n", "0", "-t", "1", "--json"}));
+    REQUIRE(prompts.size() == 2);
+    CHECK(prompts[0]["test"] == "pp8");
+    CHECK(prompts[1]["test"] == "pp700");
+}
+
+TEST_CASE("bench decodes without a cache slower the more stands before") {
+    const temporary_folder folder;
+    const json j = parsed(skald_program(folder, {"bench", data_file("tiny-llama.gguf"), "-p", "0", "-n", "2", "-t", "1", "-r", "3",
+                                                 "--depth", "4,1000", "--no-cache", "--json"}));
+    REQUIRE(j.size() == 2);
+    CHECK(j[0]["test"] == "tg2 @4 no-cache");
+    CHECK(j[1]["test"] == "tg2 @1000 no-cache");
+    CHECK(j[0]["tok_s"].get<double>() > 2 * j[1]["tok_s"].get<double>());  // 5 rows a token against 1001
+    CHECK(j[0]["depth_tok_s"] == 0);
+}
+
+TEST_CASE("kv-list tells every cache that --kv takes, and plan agrees") {
+    const temporary_folder folder;
+    const std::string model = data_file("tiny-llama.gguf");
+    const json all = parsed(skald_program(folder, {"kv-list", model, "--ctx", "300", "--json"}));
+    std::vector<std::string> names;
+    for (const json& cache : all) {
+        const std::string name = cache["kv"];
+        CAPTURE(name);
+        names.push_back(name);
+        CHECK(cache["context"] == 300);
+        CHECK(cache["context_bytes"] == parsed(skald_program(folder, {"plan", model, "--ctx", "300", "--kv", name, "--json"}))["cache"]);
+    }
+    std::sort(names.begin(), names.end());
+    CHECK(std::adjacent_find(names.begin(), names.end()) == names.end());
+    const auto told = [&](std::string_view part) {
+        return std::any_of(names.begin(), names.end(),
+                           [&](const std::string& name) { return (name + ':').find(part) != std::string::npos; });
+    };
+    for (const kv::storage_word& storage : kv::storage_words) CHECK(told(storage.word));
+    for (const auto& word : kv::codec_words) CHECK(told(concat(":", word.first, ":")));
+
+    const json some = parsed(skald_program(folder, {"kv-list", model, "--kv", "ring/64:f32", "--kv", "contiguous:f32", "--json"}));
+    REQUIRE(some.size() == 2);
+    CHECK(some[0]["kv"] == "ring/64:f32");
+    CHECK(some[0]["bytes_per_token"] == 0);
+    CHECK(some[1]["bytes_per_token"] == 512);  // 2 layers × 2 × 2 heads × 16 values (8, padded) × 4 bytes
+    CHECK(some[1]["context"] == 4096);
+
+    const outcome text = skald_program(folder, {"kv-list", model, "--kv", "paged/8:q8"});
+    CHECK(text.status == 0);
+    CHECK(text.out.find("paged/8:q8") != std::string::npos);
+    CHECK(skald_program(folder, {"kv-list", model, "--kv", "tape:f16"}).status == 2);
+    CHECK(skald_program(folder, {"kv-list", data_file("README.md")}).one_error_line("README.md"));
 }
 
 TEST_CASE("embed gives the same vectors as lines, as JSON and as an array") {

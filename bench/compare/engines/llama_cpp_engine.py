@@ -42,16 +42,19 @@ class LlamaCpp(Engine):
         if self.context:
             lib.llama_batch_free(self.batch)
             lib.llama_free(self.context)
+        self.context = lib.llama_init_from_model(self.model, self.context_params(tokens, sequences))
+        if not self.context:
+            raise Cannot("cannot make a context")
+        self.batch = lib.llama_batch_init(MOST_ROWS, 0, 1)
+        self.made_for = (tokens, sequences)
+
+    def context_params(self, tokens, sequences):
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_seq_max = tokens * sequences, sequences
         params.n_batch = params.n_ubatch = MOST_ROWS
         params.n_threads = params.n_threads_batch = self.threads
         params.no_perf = True
-        self.context = lib.llama_init_from_model(self.model, params)
-        if not self.context:
-            raise Cannot("cannot make a context")
-        self.batch = lib.llama_batch_init(MOST_ROWS, 0, 1)
-        self.made_for = (tokens, sequences)
+        return params
 
     def step(self, rows):
         """rows: (token, position, sequence, wanted)"""

@@ -18,7 +18,18 @@ namespace skald::kv {
 enum class storage_kind { contiguous, paged, radix, ring };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4 };
 
-/// Their words.
+/// A storage's word, and a spec without a codec that shows it with the number it needs.
+struct storage_word {
+    std::string_view word;
+    storage_kind kind;
+    std::string_view example;
+};
+
+/// All that parse_spec() knows.
+inline constexpr std::array<storage_word, 4> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
+                                                            {"paged", storage_kind::paged, "paged"},
+                                                            {"radix", storage_kind::radix, "radix"},
+                                                            {"ring", storage_kind::ring, "ring/4096"}}};
 inline constexpr std::array<std::pair<std::string_view, codec_kind>, 7> codec_words{{{"f32", codec_kind::f32},
                                                                                      {"f16", codec_kind::f16},
                                                                                      {"bf16", codec_kind::bf16},
@@ -63,16 +74,9 @@ inline spec parse_spec(std::string_view text) {
             bad(ring ? "the window is no number from 1 to 1048576" : "the block size is no number from 1 to 1048576");
         if (!ring && storage != "paged" && storage != "radix") bad("only paged and radix storage have blocks, and rings a window");
     }
-    if (storage == "contiguous")
-        out.storage = storage_kind::contiguous;
-    else if (storage == "paged")
-        out.storage = storage_kind::paged;
-    else if (storage == "radix")
-        out.storage = storage_kind::radix;
-    else if (storage == "ring")
-        out.storage = storage_kind::ring;
-    else
-        bad("unknown storage");
+    const auto* const stored = std::ranges::find(storage_words, storage, &storage_word::word);
+    if (stored == storage_words.end()) bad("unknown storage");
+    out.storage = stored->kind;
     if (out.storage == storage_kind::ring && out.window == 0) bad("a ring needs the tokens of its window, as ring/4096");
 
     const auto* const known = std::ranges::find(codec_words, codec, [](const auto& word) { return word.first; });
