@@ -104,7 +104,9 @@ void add_generation(CLI::App* app, generate_command& c) {
 }
 
 void add_quantize(CLI::App* app, quantize_command& c) {
-    app->add_option("IN", c.in, "the GGUF file to read, in any format; best F32, BF16 or F16")->required()->type_name("FILE");
+    app->add_option("IN", c.in, "a GGUF file or a Hugging Face folder, in any format; best F32, BF16 or F16")
+        ->required()
+        ->type_name("FILE");
     app->add_option("OUT", c.out, "the GGUF file to write")->required()->type_name("FILE");
     app->add_option("--type", c.type, "the format or mixture, as Q8_0 or Q4_K_M")->required()->type_name("TYPE");
     app->add_option("--imatrix", c.importance, "an importance matrix, as 'skald imatrix' or llama.cpp's tool writes it")->type_name("FILE");
@@ -275,7 +277,8 @@ int run_command_line(int argc, char** argv) {
              whole(1, 1024));
     add_json(sub, bench_options.json);
 
-    add_quantize(command("quantize", "Writes a GGUF file again with its matrices in another format", quantize_options, quantize),
+    add_quantize(command("quantize", "Writes a GGUF file or a Hugging Face folder as GGUF, its matrices in another format",
+                         quantize_options, quantize),
                  quantize_options);
 
     sub = command("imatrix", "Measures over a text which inputs of a model's matrices matter, for quantize --imatrix", imatrix_options,
