@@ -46,9 +46,11 @@ public:
         tokens();
         special_ids();
         ends();
-        const auto strips = [](const added_token& t) { return t.left_strip || t.right_strip || t.single_word; };
+        const auto strips = [&](const added_token& t) {
+            return t.left_strip || t.right_strip || t.single_word || (t.normalized && !source_.byte_level);
+        };
         if (const auto n = std::count_if(source_.added.begin(), source_.added.end(), strips); n > 0)
-            notes_.push_back(concat(n, " added tokens mind what stands beside them"));
+            notes_.push_back(concat(n, " added tokens mind what stands beside them, or are looked for in normalized text"));
     }
 
 private:
