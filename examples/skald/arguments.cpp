@@ -56,6 +56,11 @@ void add_compute(CLI::App* app, model_options& model) {
         ->type_name("exact|native");
 }
 
+void add_packed_file(CLI::App* app, model_options& model) {
+    app->add_option("--packed-file", model.packed_file, "keeps the rearranged weights in that file, and maps it the next time")
+        ->type_name("FILE");
+}
+
 void add_model(CLI::App* app, model_options& model) {
     add_path(app, model.path);
     add_compute(app, model);
@@ -67,8 +72,7 @@ void add_model(CLI::App* app, model_options& model) {
            },
            "panels: weights rearranged for speed (default); none: read where the file is mapped, shared between processes")
         ->type_name("panels|none");
-    app->add_option("--packed-file", model.packed_file, "keeps the rearranged weights in that file, and maps it the next time")
-        ->type_name("FILE");
+    add_packed_file(app, model);
     app->add_option("-t,--threads", model.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
 }
 
@@ -262,6 +266,7 @@ int run_command_line(int argc, char** argv) {
     sub = command("bench", "Measures prompt and decode speed, and the bandwidth used of that the machine has", bench_options, bench);
     add_path(sub, bench_options.model.path);
     add_compute(sub, bench_options.model);
+    add_packed_file(sub, bench_options.model);
     add_kv(sub, bench_options.kv, "paged:f16");
     sub->add_option("-p,--prompt", bench_options.prompt, "tokens of the prompt test; 0: none")->check(whole(0))->capture_default_str();
     sub->add_option("-n,--generate", bench_options.generate, "tokens of the decode test; 0: none")->check(whole(0))->capture_default_str();
