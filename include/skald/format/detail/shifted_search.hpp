@@ -5,6 +5,7 @@
 // is tried under every scale; here under both shifts.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
