@@ -25,8 +25,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE_TYPES = {"Q8_0": 7, "Q6_K": 18, "Q5_1": 9, "Q5_0": 8, "Q5_K_M": 17, "Q5_K_S": 16, "Q4_1": 3, "Q4_0": 2, "Q4_K_M": 15,
               "Q4_K_S": 14, "IQ4_NL": 25, "IQ4_XS": 30, "MXFP4": 38, "Q3_K_L": 13, "Q3_K_M": 12, "Q3_K_S": 11, "IQ3_XXS": 23,
-              "Q2_K": 10, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19}  # llama.cpp's llama_ftype
-NEED_IMPORTANCE = {"IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS"}  # llama.cpp refuses to write them without
+              "Q2_K": 10, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_M": 31, "IQ1_S": 24}  # llama.cpp's llama_ftype
+NEED_IMPORTANCE = {"IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"}  # llama.cpp refuses to write them without
 PURE = {"MXFP4"}  # llama.cpp's mixture of that name has it for experts only: both write every matrix in it here
 CONTEXT_START = 32
 ROWS = 48  # of logits that are compared at a time

@@ -56,6 +56,11 @@ void add_compute(CLI::App* app, model_options& model) {
         ->type_name("exact|native");
 }
 
+void add_packed_file(CLI::App* app, model_options& model) {
+    app->add_option("--packed-file", model.packed_file, "keeps the rearranged weights in that file, and maps it the next time")
+        ->type_name("FILE");
+}
+
 void add_model(CLI::App* app, model_options& model) {
     add_path(app, model.path);
     add_compute(app, model);
@@ -67,8 +72,7 @@ void add_model(CLI::App* app, model_options& model) {
            },
            "panels: weights rearranged for speed (default); none: read where the file is mapped, shared between processes")
         ->type_name("panels|none");
-    app->add_option("--packed-file", model.packed_file, "keeps the rearranged weights in that file, and maps it the next time")
-        ->type_name("FILE");
+    add_packed_file(app, model);
     app->add_option("-t,--threads", model.threads, "threads (default: all that this process may use)")->check(whole(1, 1024));
 }
 
@@ -105,7 +109,9 @@ void add_generation(CLI::App* app, generate_command& c) {
 }
 
 void add_quantize(CLI::App* app, quantize_command& c) {
-    app->add_option("IN", c.in, "the GGUF file to read, in any format; best F32, BF16 or F16")->required()->type_name("FILE");
+    app->add_option("IN", c.in, "a GGUF file or a Hugging Face folder, in any format; best F32, BF16 or F16")
+        ->required()
+        ->type_name("FILE");
     app->add_option("OUT", c.out, "the GGUF file to write")->required()->type_name("FILE");
     app->add_option("--type", c.type, "the format or mixture, as Q8_0 or Q4_K_M")->required()->type_name("TYPE");
     app->add_option("--imatrix", c.importance, "an importance matrix, as 'skald imatrix' or llama.cpp's tool writes it")->type_name("FILE");
@@ -275,6 +281,7 @@ int run_command_line(int argc, char** argv) {
     sub = command("bench", "Measures prompt and decode speed, and the bandwidth used of that the machine has", bench_options, bench);
     add_path(sub, bench_options.model.path);
     add_compute(sub, bench_options.model);
+    add_packed_file(sub, bench_options.model);
     add_kv(sub, bench_options.kv, "paged:f16");
     sub->add_option("-n,--generate", bench_options.generate, "tokens of the decode test; 0: none")->check(whole(0))->capture_default_str();
     const auto add_list = [&](const char* name, std::vector<std::size_t>& values, const char* what, const CLI::Validator& numbers) {
@@ -291,7 +298,8 @@ int run_command_line(int argc, char** argv) {
              whole(1, 1024));
     add_json(sub, bench_options.json);
 
-    add_quantize(command("quantize", "Writes a GGUF file again with its matrices in another format", quantize_options, quantize),
+    add_quantize(command("quantize", "Writes a GGUF file or a Hugging Face folder as GGUF, its matrices in another format",
+                         quantize_options, quantize),
                  quantize_options);
 
     sub = command("imatrix", "Measures over a text which inputs of a model's matrices matter, for quantize --imatrix", imatrix_options,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// quantize: a GGUF file written again in other formats, and a table of what became of it.
+// quantize: a GGUF file or a Hugging Face folder written as GGUF in other formats, and a table of what became of it.
 #include <algorithm>
 #include <map>
 #include <regex>
@@ -11,6 +11,7 @@
 #include <skald/core/error.hpp>
 #include <skald/core/thread_pool.hpp>
 #include <skald/io/gguf.hpp>
+#include <skald/model/load.hpp>
 #include <skald/quantize/importance.hpp>
 #include <skald/quantize/quantize_file.hpp>
 
@@ -106,8 +107,10 @@ void quantize(const quantize_command& c) {
             if (std::regex_search(name.begin(), name.end(), r.pattern)) return r.type;
         return std::nullopt;
     };
-    const auto report = skald::quantize::quantize_file<vector>(skald::io::gguf_file::open(c.in), c.out, recipe, options);
+    const auto report = skald::with_model_file(
+        c.in, {}, [&](const auto& file) { return skald::quantize::quantize_file<vector>(file, c.out, recipe, options); });
     bar.clear();
+    for (const std::string& note : report.notes) tell(skald::concat("skald: note: GGUF cannot tell this of the tokenizer: ", note, "\n"));
     if (!c.quiet) print_table(report);
 }
 

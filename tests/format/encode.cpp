@@ -78,7 +78,8 @@ TEST_CASE("encoders are at least as near as llama.cpp's", "[format][support]") {
         {dtype::iq4_nl, 0.06562, 0.05332}, {dtype::iq4_xs, 0.06640, 0.05471}, {dtype::iq3_s, 0.1165, 0.09924},
         {dtype::iq3_xxs, 0.1520, 0.1160},  {dtype::iq2_s, 0.2098, 0.1835},    {dtype::iq2_xxs, 0.2916, 0.2535},
         {dtype::mxfp4, 0.1132, 0.1337},    {dtype::nvfp4, 0.09911, 0.05204},  {dtype::iq2_xs, 0.2491, 0.1980},
-        {dtype::tq1_0, 0.7315, 0.4430},    {dtype::tq2_0, 0.7315, 0.4430},
+        {dtype::tq1_0, 0.7315, 0.4430},    {dtype::tq2_0, 0.7315, 0.4430},    {dtype::iq1_s, 0.4142, 0.3207},
+        {dtype::iq1_m, 0.3803, 0.2540},
     };
     const floats ones(4096, 1.0f);
     const floats normal = numbers(65536, false), outliers = numbers(65536, true);
@@ -122,9 +123,10 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
         w[3] = 1e20f;
         return w;
     }();
-    for (const dtype type : {dtype::f32,    dtype::f16,   dtype::bf16,    dtype::q8_0,  dtype::q4_0,   dtype::q4_1,    dtype::q5_0,
-                             dtype::q5_1,   dtype::q2_k,  dtype::q3_k,    dtype::q4_k,  dtype::q5_k,   dtype::q6_k,    dtype::iq4_nl,
-                             dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xs, dtype::iq2_xxs, dtype::mxfp4})
+    for (const dtype type :
+         {dtype::f32,     dtype::f16,   dtype::bf16,   dtype::q8_0,    dtype::q4_0,  dtype::q4_1,   dtype::q5_0,   dtype::q5_1,
+          dtype::q2_k,    dtype::q3_k,  dtype::q4_k,   dtype::q5_k,    dtype::q6_k,  dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s,
+          dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xs, dtype::iq2_xxs, dtype::iq1_s, dtype::iq1_m,  dtype::mxfp4})
         for (std::size_t r = 0; r < rows.size(); ++r)
             for (const float* importance : {static_cast<const float*>(nullptr), none.data(), some.data()}) {
                 CAPTURE(to_string(type), r, importance == some.data());
@@ -135,7 +137,8 @@ TEST_CASE("hard blocks encode to finite values near them", "[format]") {
                 for (std::size_t i = 0; i < 256; ++i) good = good && std::abs(y[i]) <= 1.6f * greatest + 1e-7f;  // NaN is not
                 CHECK(good);
                 // Grids have no zero: what lies beside a spike costs nearly as much as the spike.
-                const bool grid = type == dtype::iq2_s || type == dtype::iq2_xs || type == dtype::iq2_xxs;
+                const bool grid =
+                    type == dtype::iq2_s || type == dtype::iq2_xs || type == dtype::iq2_xxs || type == dtype::iq1_s || type == dtype::iq1_m;
                 if (importance != some.data() && greatest > 1e-6f) CHECK(relative_error(rows[r], y) < (grid ? 1 : 0.6));
             }
 }
@@ -144,9 +147,10 @@ TEST_CASE("columns of great importance come nearer", "[format]") {
     const floats x = numbers(16384, false);
     floats importance(512, 1.0f);
     for (std::size_t i = 0; i < 512; i += 5) importance[i] = 400;
-    for (const dtype type : {dtype::q8_0,  dtype::q4_0,   dtype::q4_1,    dtype::q5_0,   dtype::q5_1,   dtype::q2_k,  dtype::q3_k,
-                             dtype::q4_k,  dtype::q5_k,   dtype::q6_k,    dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs,
-                             dtype::iq2_s, dtype::iq2_xs, dtype::iq2_xxs, dtype::tq1_0,  dtype::mxfp4,  dtype::nvfp4}) {
+    for (const dtype type :
+         {dtype::q8_0,    dtype::q4_0,  dtype::q4_1,   dtype::q5_0,   dtype::q5_1,  dtype::q2_k,    dtype::q3_k,  dtype::q4_k,
+          dtype::q5_k,    dtype::q6_k,  dtype::iq4_nl, dtype::iq4_xs, dtype::iq3_s, dtype::iq3_xxs, dtype::iq2_s, dtype::iq2_xs,
+          dtype::iq2_xxs, dtype::iq1_s, dtype::iq1_m,  dtype::tq1_0,  dtype::mxfp4, dtype::nvfp4}) {
         CAPTURE(to_string(type));
         const auto error_of_great = [&](const floats& y) {
             double sum = 0;
@@ -156,6 +160,56 @@ TEST_CASE("columns of great importance come nearer", "[format]") {
         };
         CHECK(error_of_great(coded<cpu<>::vector>(type, x, 512, importance.data())) < error_of_great(coded<cpu<>::vector>(type, x, 512)));
     }
+}
+
+// A search over all scales, shifts and entries under each of many factors, in double; the encoder, which looks about the scales that groups
+// have by themselves, comes within 1% of it.
+TEST_CASE("iq1 encoders find nearly what a search over everything finds", "[format]") {
+    using grid = format::detail::iq1_grid;
+    const floats all = numbers(1024, true), ones(256, 1.0f);
+    for (const dtype type : {dtype::iq1_s, dtype::iq1_m})
+        for (std::size_t b = 0; b < 2; ++b) {
+            const floats x(all.begin() + static_cast<std::ptrdiff_t>(b * 256), all.begin() + static_cast<std::ptrdiff_t>(b * 256 + 256));
+            double squares = 0, extreme = 0;
+            for (const float v : x) squares += std::pow(v, 2.0) / 256, extreme = std::max<double>(extreme, std::abs(v));
+            const std::size_t group = type == dtype::iq1_s ? 32 : 16, shared = type == dtype::iq1_s ? 32 : 8;
+            double least = 1e9, norm = 0;
+            for (const float v : x) norm += std::sqrt(squares + v * v) * v * v;
+            for (int k = 1; k <= 20; ++k) {
+                const double factor = to_float(to_half(static_cast<float>(extreme / 15 * 0.05 * k)));
+                double sum = 0;
+                for (std::size_t g = 0; g < 256; g += group) {
+                    double of_group = 1e9;
+                    for (int s = 0; s < 8; ++s) {
+                        double of_scale = 0;
+                        for (std::size_t at = g; at < g + group; at += shared) {
+                            double of_shift[2] = {0, 0};
+                            for (int minus = 0; minus < 2; ++minus)
+                                for (std::size_t v = at; v < at + shared; v += 8) {
+                                    double nearest = 1e9;
+                                    for (const std::uint16_t entry : grid::entries) {
+                                        double error = 0;
+                                        for (std::size_t i = 0; i < 8 && error < nearest; ++i) {
+                                            const double q = grid::levels[entry >> (2 * i) & 3] + (minus != 0 ? -0.125 : 0.125);
+                                            const double xi = x[v + i];
+                                            error += std::sqrt(squares + xi * xi) * std::pow(xi - factor * (2 * s + 1) * q, 2.0);
+                                        }
+                                        nearest = std::min(nearest, error);
+                                    }
+                                    of_shift[minus] += nearest;
+                                }
+                            of_scale += std::min(of_shift[0], of_shift[1]);
+                        }
+                        of_group = std::min(of_group, of_scale);
+                    }
+                    sum += of_group;
+                }
+                least = std::min(least, sum);
+            }
+            const double ours = weighted_error(x, coded<cpu<>::vector>(type, x, 256, ones.data()), 256);
+            CAPTURE(to_string(type), b, ours, std::sqrt(least / norm));
+            CHECK(ours <= 1.01 * std::sqrt(least / norm));
+        }
 }
 
 TEST_CASE("a format without an encoder is refused by name", "[format]") {

@@ -59,6 +59,9 @@ TEST_CASE("weights kept in a packed file give the same text, and a damaged one i
         CHECK(o.out == expected);
         CHECK(o.err.empty());
     }
+    const outcome bench = skald_program(folder, {"bench", quantized, "--packed-file", packed, "-p", "8", "-n", "0", "-r", "1"});
+    CHECK(bench.status == 0);
+    CHECK(bench.err.empty());  // it maps the file that is there
     std::filesystem::resize_file(packed, 5000);
     const outcome o = run({"--packed-file", packed});
     CHECK(o.out == expected);

@@ -23,7 +23,7 @@ namespace skald::format {
 
 /// The formats that have an encoder.
 using written = list<f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s,
-                     iq2_xs, iq2_xxs, tq1_0, tq2_0, mxfp4, nvfp4>;
+                     iq2_xs, iq2_xxs, iq1_m, iq1_s, tq1_0, tq2_0, mxfp4, nvfp4>;
 
 /// Encodes `cols` values, whole blocks of a row. `importance`, of each column: the mean square of what a product multiplies it by;
 /// null: all alike. // x, importance: (cols)

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <skald/core/half.hpp>
 #include <skald/format/detail/grid_search.hpp>
+#include <skald/format/detail/shifted_search.hpp>
 #include <skald/format/encode_block.hpp>
 #include <skald/format/i_quants.hpp>
 
@@ -99,6 +101,45 @@ struct encoder<iq3_s> {
         }
         std::copy_n(groups.signs.data(), 32, p + 74);
         detail::put_scale_nibbles<8>(groups, p + 106);
+    }
+};
+
+template <>
+struct encoder<iq1_s> {
+    template <float_vector V>
+    static void encode(const float* x, const float* w, std::byte* block) noexcept {
+        const auto groups = detail::shifted_groups<32, 32>::best<V>(x, w);
+        std::uint8_t* p = detail::bytes_of(block);
+        detail::put_half(block, groups.factor);
+        for (std::size_t g = 0; g < 8; ++g) {
+            unsigned word = static_cast<unsigned>(groups.scales[g]) << 12 | static_cast<unsigned>(groups.below[g * 4]) << 15;
+            for (std::size_t i = 0; i < 4; ++i) {
+                p[2 + g * 4 + i] = static_cast<std::uint8_t>(groups.entries[g * 4 + i]);
+                word |= static_cast<unsigned>(groups.entries[g * 4 + i] >> 8) << (3 * i);
+            }
+            detail::put_at(p + 34 + g * 2, static_cast<std::uint16_t>(word));
+        }
+    }
+};
+
+template <>
+struct encoder<iq1_m> {
+    template <float_vector V>
+    static void encode(const float* x, const float* w, std::byte* block) noexcept {
+        const auto groups = detail::shifted_groups<16, 8>::best<V>(x, w);
+        std::uint8_t* p = detail::bytes_of(block);
+        for (std::size_t i = 0; i < 32; i += 2) {
+            const auto nibble = [&](std::size_t at) { return groups.entries[at] >> 8 | (groups.below[at] ? 8 : 0); };
+            p[i] = static_cast<std::uint8_t>(groups.entries[i]);
+            p[i + 1] = static_cast<std::uint8_t>(groups.entries[i + 1]);
+            p[32 + i / 2] = static_cast<std::uint8_t>(nibble(i) | nibble(i + 1) << 4);
+        }
+        const unsigned d = to_half(groups.factor).bits;
+        for (std::size_t i = 0; i < 4; ++i) {
+            unsigned word = (d >> (4 * i) & 15) << 12;
+            for (std::size_t g = 0; g < 4; ++g) word |= static_cast<unsigned>(groups.scales[i * 4 + g]) << (3 * g);
+            detail::put_at(p + 48 + i * 2, static_cast<std::uint16_t>(word));
+        }
     }
 };
 

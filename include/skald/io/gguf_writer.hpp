@@ -4,16 +4,19 @@
 // and shapes), then the tensors' data in that order, in pieces of any size. Nothing but the head is kept in memory.
 // Format: docs/gguf.md of ggml.
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -99,6 +102,31 @@ public:
         e.bytes.value(value);
     }
 
+    /// Sets a key to a number, a string, or an array of either. Numbers are stored as the type they have.
+    template <class T>
+    void put(std::string_view key, const T& value) {
+        if constexpr (std::convertible_to<const T&, std::string_view>) {
+            set(key, {value_kind::string, std::string_view(value)});
+        } else if constexpr (requires { std::data(value); }) {
+            using element = std::remove_cvref_t<decltype(*std::data(value))>;
+            if constexpr (std::same_as<element, std::string_view>) {
+                const metadata_array all(std::vector<std::string_view>(std::begin(value), std::end(value)));
+                set(key, {value_kind::array, &all});
+            } else {
+                const metadata_array all(kind_of<element>(), std::as_bytes(std::span(std::data(value), std::size(value))));
+                set(key, {value_kind::array, &all});
+            }
+        } else if constexpr (std::same_as<T, bool>) {
+            set(key, {kind_of<T>(), value});
+        } else if constexpr (std::floating_point<T>) {
+            set(key, {kind_of<T>(), double{value}});
+        } else if constexpr (std::signed_integral<T>) {
+            set(key, {kind_of<T>(), std::int64_t{value}});
+        } else {
+            set(key, {kind_of<T>(), std::uint64_t{value}});
+        }
+    }
+
     void erase(std::string_view key) {
         std::erase_if(entries_, [&](const entry& e) { return e.key == key; });
     }
@@ -125,6 +153,22 @@ public:
     }
 
 private:
+    template <class T>
+    static constexpr value_kind kind_of() noexcept {
+        if constexpr (std::same_as<T, bool>)
+            return value_kind::boolean;
+        else if constexpr (std::same_as<T, std::uint8_t>)
+            return value_kind::u8;
+        else if constexpr (std::same_as<T, std::int32_t>)
+            return value_kind::i32;
+        else if constexpr (std::same_as<T, std::uint32_t>)
+            return value_kind::u32;
+        else {
+            static_assert(std::same_as<T, float>, "numbers of GGUF keys are bool, uint8_t, int32_t, uint32_t or float");
+            return value_kind::f32;
+        }
+    }
+
     struct entry {
         std::string key;
         value_kind kind = value_kind::u8;

@@ -47,6 +47,8 @@ struct rope_config {
     std::size_t lists() const noexcept { return scaling == rope_scaling::longrope ? 2 : 1; }
     /// Which of them a cache made for `context` tokens is read with.
     std::size_t list_for(std::size_t context) const noexcept { return lists() == 2 && context > original_context ? 1 : 0; }
+
+    friend bool operator==(const rope_config&, const rope_config&) = default;
 };
 
 /// The magnitude that YaRN gives frequencies stretched by `factor`: 0.1 · weight · ln(factor) + 1.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// A GGUF file written again with its tensors in other formats. Tensors go one after another, in slabs of rows: memory holds a slab,
+// A model written as a GGUF file with its tensors in other formats. Tensors go one after another, in slabs of rows: memory holds a slab,
 // never a model.
 #include <algorithm>
 #include <cmath>
@@ -13,6 +13,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <skald/core/buffer.hpp>
@@ -24,6 +25,8 @@
 #include <skald/io/detail/quote.hpp>
 #include <skald/io/gguf.hpp>
 #include <skald/io/gguf_writer.hpp>
+#include <skald/io/hf_folder.hpp>
+#include <skald/quantize/content.hpp>
 #include <skald/quantize/recipe.hpp>
 
 namespace skald::quantize {
@@ -51,22 +54,8 @@ struct tensor_report {
 struct report {
     std::vector<tensor_report> tensors;
     std::size_t files = 1;
+    std::vector<std::string> notes{};  ///< see content::notes
 };
-
-/// What mixtures ask about the model in a file; what it does not say has its default.
-inline model_facts read_facts(const io::gguf_file& file) {
-    const io::metadata& meta = file.meta();
-    const std::string prefix = meta.get<std::string>("general.architecture").value_or("") + ".";
-    const auto number = [&](std::string_view key) -> std::size_t {
-        const io::metadata_value* v = meta.find(concat(prefix, key));  // some models have a list of one a layer
-        return v == nullptr ? 0 : io::value_as<std::size_t>(*v).value_or(0);
-    };
-    const std::size_t heads = number("attention.head_count"), kv_heads = number("attention.head_count_kv");
-    return {.layers = number("block_count"),
-            .heads_per_kv_head = kv_heads == 0 ? 1 : heads / kv_heads,
-            .experts = number("expert_count"),
-            .tied = file.find("output.weight") == nullptr};
-}
 
 namespace detail {
 
@@ -76,16 +65,14 @@ class conversion {
 public:
     static constexpr std::uint64_t slab_bytes = 8 << 20;  // of each worker's share, decoded: large enough to keep it busy
 
-    conversion(const io::gguf_file& in, const io::tensor_entry& t, dtype to, const options& o)
-        : place_(concat(in.name(), ": tensor ", io::detail::in_quotes(t.name))),
+    conversion(const content& in, const content_tensor& t, dtype to, const options& o)
+        : place_(concat(in.file, ": tensor ", io::detail::in_quotes(t.name))),
           options_(o),
-          entry_(t),
+          tensor_(t),
           to_(to),
-          cols_(checked_size(t.cols(), place_).size()),
-          rows_(checked_size(t.rows(), place_).size()),
-          rows_a_matrix_(t.shape.size() < 2 ? 1 : static_cast<std::size_t>(t.shape[1])),
-          decode_(format::decoder<V>(format::all{}, t.type, place_)),
-          encode_(format::encoder_of<V>(format::written{}, to, place_)) {
+          cols_(checked_size(t.shape[0], place_).size()),
+          rows_a_matrix_(t.shape.size() < 2 ? 1 : static_cast<std::size_t>(t.shape[1])) {
+        for (const stretch& s : t.stretches) rows_ += s.rows;
         if (o.importance) importance_ = o.importance(t.name);
         const std::size_t matrices = rows_ / rows_a_matrix_;
         if (!importance_.empty() && importance_.size() != cols_ * matrices)
@@ -95,22 +82,45 @@ public:
 
     /// Calls done(values) after each slab.
     template <class F>
-    void run(const io::gguf_file& in, io::gguf_writer& out, F&& done) {
+    void run(io::gguf_writer& out, F&& done) {
+        std::size_t first = 0;
+        for (const stretch& s : tensor_.stretches) {
+            const std::byte* source = s.read();
+            if (s.type == to_ && tensor_.order.turned == 0) {
+                check_stop(first);
+                out.write({source, s.rows * row_bytes(to_, cols_)});
+                done(s.rows * cols_);
+            } else {
+                convert(s, source, first, out, done);
+            }
+            s.release();
+            first += s.rows;
+        }
+    }
+
+private:
+    template <class F>
+    void convert(const stretch& s, const std::byte* source, std::size_t first_row, io::gguf_writer& out, F&& done) {
+        const auto decode = format::decoder<V>(format::all{}, s.type, place_);
+        const auto encode = format::encoder_of<V>(format::written{}, to_, place_);
         const std::size_t workers = options_.pool == nullptr ? 1 : options_.pool->concurrency();
-        const std::size_t rows = std::clamp<std::size_t>(slab_bytes / (cols_ * sizeof(float)), 1, ceil_div(rows_, workers));
-        const std::size_t slab = std::min(rows_, rows * workers);
-        const std::size_t from_bytes = row_bytes(entry_.type, cols_), to_bytes = row_bytes(to_, cols_);
+        const std::size_t rows = std::clamp<std::size_t>(slab_bytes / (cols_ * sizeof(float)), 1, ceil_div(s.rows, workers));
+        const std::size_t slab = std::min(s.rows, rows * workers);
+        const std::size_t from_bytes = row_bytes(s.type, cols_), to_bytes = row_bytes(to_, cols_);
+        const bool is_vector = rows_ == 1;
         buffer<std::byte> encoded(slab * to_bytes);
-        const std::span<const std::byte> source = in.bytes(entry_);
-        for (std::size_t first = 0; first < rows_; first += slab) {
-            if (options_.stop.stop_requested()) fail(errc::cancelled, place_, "cancelled at row ", first, " of ", rows_);
-            const std::size_t count = std::min(slab, rows_ - first);
+        for (std::size_t first = 0; first < s.rows; first += slab) {
+            check_stop(first_row + first);
+            const std::size_t count = std::min(slab, s.rows - first);
             const auto share = [&](std::size_t w) {
-                buffer<float> row(cols_);
+                buffer<float> row(cols_), turned(is_vector ? cols_ : 0);
                 for (std::size_t r = first + count * w / workers; r < first + count * (w + 1) / workers; ++r) {
-                    decode_(source.data() + r * from_bytes, cols_ / info(entry_.type).block_size, row.data());
-                    check(row.span(), r);
-                    encode_(row.data(), cols_, importance_of_row(r), encoded.data() + (r - first) * to_bytes);
+                    const std::size_t from = is_vector ? r : tensor_.order(r);
+                    decode(source + from * from_bytes, cols_ / info(s.type).block_size, row.data());
+                    for (std::size_t i = 0; i < turned.size(); ++i) turned[i] = row[tensor_.order(i)];
+                    const std::span<const float> values = is_vector ? turned.span() : row.span();
+                    check(values, first_row + r);
+                    encode(values.data(), cols_, importance_of_row(first_row + r), encoded.data() + (r - first) * to_bytes);
                 }
             };
             if (options_.pool == nullptr)
@@ -122,7 +132,10 @@ public:
         }
     }
 
-private:
+    void check_stop(std::size_t row) const {
+        if (options_.stop.stop_requested()) fail(errc::cancelled, place_, "cancelled at row ", row, " of ", rows_);
+    }
+
     /// Scales are binary16 numbers; f32 and bf16 hold whatever a float can be.
     void check(std::span<const float> row, std::size_t r) const {
         if (to_ == dtype::f32 || to_ == dtype::bf16) return;
@@ -138,58 +151,60 @@ private:
 
     std::string place_;
     const options& options_;
-    const io::tensor_entry& entry_;
+    const content_tensor& tensor_;
     dtype to_;
-    std::size_t cols_, rows_, rows_a_matrix_;
+    std::size_t cols_, rows_ = 0, rows_a_matrix_;
     std::span<const float> importance_;
-    format::block_decoder decode_;
-    format::row_encoder encode_;
 };
 
 }  // namespace detail
 
-/// Writes `in` again to `out`, its matrices as the recipe has them; keys, names, order and other tensors stay. Keys for a split model
-/// are left out: the result is as one file says, or split anew. V is the vector to compute with, as a backend's. Throws errc::io,
-/// errc::bad_file for values that a format cannot hold, errc::unsupported for formats that cannot be read or written, and
-/// errc::cancelled; then nothing of `out` is left, and a file that was there is as it was. `out` may be `in`.
+/// Writes a model to `out` as GGUF, its matrices as the recipe has them; keys, names, order and other tensors as the content has them.
+/// V is the vector to compute with, as a backend's. Throws errc::io, errc::bad_file for values that a format cannot hold,
+/// errc::unsupported for formats that cannot be read or written, and errc::cancelled; then nothing of `out` is left, and a file that was
+/// there is as it was.
 template <format::float_vector V>
-report quantize_file(const io::gguf_file& in, const std::filesystem::path& out, const recipe& how, const options& o = {}) {
-    model_facts facts = read_facts(in);
-    facts.importance = static_cast<bool>(o.importance);
+report quantize_content(content in, const std::filesystem::path& out, const recipe& how, const options& o = {}) {
+    in.facts.importance = static_cast<bool>(o.importance);
     report result;
+    result.notes = std::move(in.notes);
     std::vector<io::gguf_tensor> tensors;
     std::uint64_t total = 0, done = 0;
-    for (const io::tensor_entry& t : in.tensors()) {
-        dtype to = is_quantized(t.name, t.shape) ? type_in(how, t.name, t.cols(), facts) : t.type;
+    for (const content_tensor& t : in.tensors) {
+        dtype to = is_quantized(t.name, t.shape) ? type_in(how, t.name, t.shape[0], in.facts) : t.plain;
         if (o.override_type)
-            if (const auto asked = o.override_type(t.name)) to = fitting(*asked, t.cols());
+            if (const auto asked = o.override_type(t.name)) to = fitting(*asked, t.shape[0]);
         tensors.push_back({t.name, to, t.shape});
-        result.tensors.push_back({t.name, t.type, to, tensors.back().values(), t.bytes, tensors.back().bytes()});
-        total += result.tensors.back().values;
+        const std::uint64_t values = tensors.back().values();
+        const dtype from = t.stretches.front().type;
+        const auto before = (checked_size(values / info(from).block_size, in.file) * info(from).block_bytes).value();
+        result.tensors.push_back({t.name, from, to, values, before, tensors.back().bytes()});
+        total += values;
     }
+    in.keys.put("general.file_type", how.file_type);
+    in.keys.put("general.quantization_version", std::uint32_t{2});
 
-    io::gguf_keys keys(in.meta());
-    keys.set("general.file_type", {io::value_kind::u32, std::uint64_t{how.file_type}});
-    keys.set("general.quantization_version", {io::value_kind::u32, std::uint64_t{2}});
-    for (const char* key : {"split.no", "split.count", "split.tensors.count"}) keys.erase(key);
-
-    io::gguf_writer writer(out, keys, tensors, {.max_file_bytes = o.max_file_bytes});
+    io::gguf_writer writer(out, in.keys, tensors, {.max_file_bytes = o.max_file_bytes});
     result.files = writer.shards();
     const auto advance = [&](std::uint64_t values) {
         done += values;
         if (o.progress) o.progress(done, total);
     };
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-        const io::tensor_entry& t = in.tensors()[i];
-        if (tensors[i].type != t.type) {
-            detail::conversion<V>(in, t, tensors[i].type, o).run(in, writer, advance);
-        } else {
-            writer.write(in.bytes(t));
-            advance(result.tensors[i].values);
-        }
-    }
+    for (std::size_t i = 0; i < tensors.size(); ++i) detail::conversion<V>(in, in.tensors[i], tensors[i].type, o).run(writer, advance);
     writer.finish();
     return result;
+}
+
+/// Writes a GGUF file again, but for its keys of a split model: the result is as one file says, or split anew. `out` may be `in`.
+template <format::float_vector V>
+report quantize_file(const io::gguf_file& in, const std::filesystem::path& out, const recipe& how, const options& o = {}) {
+    return quantize_content<V>(content_of(in), out, how, o);
+}
+
+/// Writes a Hugging Face folder as a GGUF file; see content_of.
+template <format::float_vector V>
+report quantize_file(const io::hf_folder& in, const std::filesystem::path& out, const recipe& how, const options& o = {}) {
+    return quantize_content<V>(content_of(in), out, how, o);
 }
 
 }  // namespace skald::quantize

@@ -129,6 +129,14 @@ inline constexpr rule iq2_s_rules[]{{part::value, few_kv_heads, q4_k},
                                     {part::attention_output, always, iq3_s},
                                     {part::down, first_8th, iq3_s},
                                     {part::embedding, always, iq3_s}};
+inline constexpr rule iq1_rules[]{{part::value, few_kv_heads, q4_k},
+                                  {part::value, some_experts, q4_k},
+                                  {part::value, always, q2_k},
+                                  {part::key, eight_experts, q4_k},
+                                  {part::attention_output, eight_experts, q5_k},
+                                  {part::attention_output, always, iq2_xxs},
+                                  {part::down, first_8th, q2_k},
+                                  {part::embedding, always, q2_k}};
 inline constexpr rule ternary_rules[]{{part::embedding, always, q4_k}};
 
 inline constexpr std::array recipes{
@@ -156,6 +164,8 @@ inline constexpr std::array recipes{
     recipe{"IQ2_S", 28, iq2_xs, q5_k, iq2_s_rules},
     recipe{"IQ2_XS", 20, iq2_xs, q5_k, iq2_xxs_rules},
     recipe{"IQ2_XXS", 19, iq2_xxs, q5_k, iq2_xxs_rules},
+    recipe{"IQ1_M", 31, iq1_m, q5_k, iq1_rules},
+    recipe{"IQ1_S", 24, iq1_s, q5_k, iq1_rules},
     recipe{"TQ2_0", 37, tq2_0, q6_k, ternary_rules},
     recipe{"TQ1_0", 36, tq1_0, q6_k, ternary_rules},
     recipe{"MXFP4", 38, mxfp4, q8_0},
@@ -212,6 +222,8 @@ constexpr dtype smaller_blocks(dtype type) noexcept {
         case q4_k: return q5_0;
         case q5_k: return q5_1;
         case q6_k: return q8_0;
+        case iq1_s:
+        case iq1_m:
         case iq2_xxs:
         case iq2_xs:
         case iq2_s:

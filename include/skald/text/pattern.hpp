@@ -34,6 +34,9 @@ public:
 
     std::string_view text() const noexcept { return text_; }
 
+    /// Whether both match the same by the same steps; how they are written does not matter.
+    friend bool operator==(const pattern& a, const pattern& b) { return a.program_ == b.program_; }
+
 private:
     friend class pattern_matcher;
 

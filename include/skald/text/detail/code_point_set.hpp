@@ -46,6 +46,7 @@ class code_point_set {
 public:
     struct range {
         char32_t first, last;
+        friend bool operator==(const range&, const range&) = default;
     };
 
     code_point_set() = default;
@@ -98,6 +99,8 @@ public:
         const auto above = std::upper_bound(ranges_.begin(), ranges_.end(), code, [](char32_t c, const range& r) { return c < r.first; });
         return above != ranges_.begin() && std::prev(above)->last >= code;
     }
+
+    friend bool operator==(const code_point_set& a, const code_point_set& b) { return a.ranges_ == b.ranges_; }
 
 private:
     /// Sorts, joins neighbours and notes the members of ASCII.

@@ -33,12 +33,16 @@ struct pattern_instruction {
     std::uint32_t least = 0, most = 0;
     std::uint32_t behind = 0;
     std::uint32_t slot = 0;  ///< of a loop or split: its place in a matcher's memory
+
+    friend bool operator==(const pattern_instruction&, const pattern_instruction&) = default;
 };
 
 struct pattern_program {
     std::vector<pattern_instruction> code;
     std::vector<code_point_set> sets;
     std::uint32_t slots = 0;
+
+    friend bool operator==(const pattern_program&, const pattern_program&) = default;
 };
 
 class pattern_compiler {
