@@ -200,7 +200,7 @@ class Bench:
             for part in ("perplexity", "needle"):
                 if part in a.parts:
                     getattr(self, part)(model, caches[model])
-        for _ in range(a.rounds if {"speed", "plain"} & set(a.parts) else 0):
+        for _ in range(a.rounds if a.models and {"speed", "plain"} & set(a.parts) else 0):
             self.raw["probes"] += [{"round": self.number, **row} for row in measuring.probe(a.skald, [a.threads])]
             for model in a.models:
                 if "speed" in a.parts:

@@ -91,8 +91,9 @@ def speed_table(rows, raw):
                 here, there = ([r for r in some if r.get("depth") == depth] for some in (own, base))
                 values = [r[key] for r in here if key in r]
                 cells.append(f"{median(values):.0f}{ratio(here, there, key)}" if values else "")
+        deepest = max((r["depth"] for r in own if "depth" in r), default=0)
         reads = [r["read_gb_s"] / p["read_gb_s"] for r in own for p in raw["probes"]
-                 if r.get("depth") == depths[-1] and "read_gb_s" in r and p["round"] == r["round"]]
+                 if r.get("depth") == deepest and "read_gb_s" in r and p["round"] == r["round"]]
         cells.append(f"{median(reads):.0%}" if reads else "")
         if not any("depth" in r for r in own):
             cells[1:2] = [short(own[-1].get("why", ""))]
