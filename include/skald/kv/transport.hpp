@@ -27,7 +27,7 @@ namespace skald::kv {
 
 /// Encodes the first tokens.size() committed tokens of a sequence: `tokens` are their ids. The cache keeps all it has, but a step that was
 /// planned is over. Throws errc::invalid_argument for a quality that there is not and for more tokens than are committed,
-/// errc::unsupported where a cache has dropped some, and what the sink throws. Values that are not finite become 0. Cost: about 20 million
+/// errc::unsupported where a cache has dropped some, and what the sink throws. Values that are not finite become 0. Cost: about 60 million
 /// values a second; the sink gets at most 64 KiB at a time.
 template <transcodable_cache Cache>
 void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const state_sink& sink, const encoding_options& options = {},
