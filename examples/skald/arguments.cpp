@@ -145,6 +145,8 @@ int run_command_line(int argc, char** argv) {
 
     generate_command run_options, chat_options;
     inspect_command inspect_options, cache_options;
+    save_cache_command save_options;
+    load_cache_command load_options;
     plan_command plan_options;
     kv_list_command kv_list_options;
     tokens_command tokenize_options, detokenize_options;
@@ -176,8 +178,27 @@ int run_command_line(int argc, char** argv) {
     CLI::App* cache = app.add_subcommand("cache", "Files of saved sequences: their tokens, keys and values");
     cache->require_subcommand(1);
     sub = command_of(*cache, "inspect", "Shows what such a file holds, and compares its checksums", cache_options, inspect_cache);
-    sub->add_option("FILE", cache_options.path, "a file that pipeline::save or kv::save wrote")->required()->type_name("FILE");
+    sub->add_option("FILE", cache_options.path, "a file that 'cache save', pipeline::save or kv::save wrote")
+        ->required()
+        ->type_name("FILE");
     add_json(sub, cache_options.json);
+    sub = command_of(*cache, "save", "Reads a text and keeps what the model made of it in a file", save_options, save_cache);
+    add_model(sub, save_options.model);
+    add_kv(sub, save_options.kv, "paged:f16");
+    sub->add_option("--ctx", save_options.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
+    CLI::Option* kept = sub->add_option("-p,--prompt", save_options.prompt, "the text; '-' reads standard input")->type_name("TEXT");
+    CLI::Option* kept_file = sub->add_option("-f,--file", save_options.prompt_file, "reads the text from a file")->type_name("FILE");
+    kept->excludes(kept_file);
+    sub->add_option("-o,--out", save_options.out, "the file to write")->required()->type_name("FILE");
+    CLI::Option* quality = sub->add_option("--quality", save_options.quality, "from 1, the smallest file, to 5, the most exact")
+                               ->check(CLI::Range(1u, 5u))
+                               ->capture_default_str();
+    sub->add_flag("--exact", save_options.exact, "keep every bit, for a cache of the same codec")->excludes(quality);
+    sub = command_of(*cache, "load", "Goes on from such a file", load_options, load_cache);
+    add_generation(sub, load_options.text);
+    sub->add_option("FILE", load_options.path, "the file, of the same model")->required()->type_name("FILE");
+    sub->add_option("-p,--prompt", load_options.text.prompt, "a text that follows what is in the file")->type_name("TEXT");
+    sub->add_flag("--ignore-end", load_options.text.ignore_end, "go on past the model's end of text");
 
     sub = command("plan", "Tells the memory a model will take, before loading it", plan_options, plan);
     add_model(sub, plan_options.model);
@@ -313,6 +334,7 @@ int run_command_line(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         if (app.got_subcommand("run") && text->count() + file->count() == 0) throw CLI::RequiredError("--prompt or --file");
+        if (cache->got_subcommand("save") && kept->count() + kept_file->count() == 0) throw CLI::RequiredError("--prompt or --file");
         if (app.got_subcommand("embed") && embed_options.texts.empty() && embed_options.file.empty())
             throw CLI::RequiredError("--prompt or --file");
     } catch (const CLI::Success& e) {

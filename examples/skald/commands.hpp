@@ -74,6 +74,20 @@ struct inspect_command {  // inspect, cache inspect
     bool json = false;
 };
 
+struct save_cache_command {  // cache save
+    model_options model;
+    skald::kv::spec kv = default_kv;
+    std::size_t context = 0;  // 0: the model's, at most 4096
+    std::string prompt, prompt_file, out;
+    unsigned quality = 3;
+    bool exact = false;
+};
+
+struct load_cache_command {  // cache load
+    generate_command text;
+    std::string path;
+};
+
 struct plan_command {
     model_options model;
     skald::kv::spec kv = default_kv;
@@ -167,6 +181,8 @@ void run(const generate_command&);
 void chat(const generate_command&);
 void inspect(const inspect_command&);
 void inspect_cache(const inspect_command&);
+void save_cache(const save_cache_command&);
+void load_cache(const load_cache_command&);
 void plan(const plan_command&);
 void list_caches(const kv_list_command&);
 void tokenize(const tokens_command&);

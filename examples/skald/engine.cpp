@@ -86,7 +86,30 @@ public:
     }
 
     result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
-        auto text = as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options));
+        return run(as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options)), show);
+    }
+
+    void reset() override { pipeline_.reset(); }
+
+    std::size_t known() const override { return pipeline_.tokens().size(); }
+
+    void save(const std::string& path, unsigned quality) override {
+        quality == 0 ? pipeline_.save(path) : pipeline_.save_encoded(path, quality);
+    }
+
+    void load(const std::string& path) override { pipeline_.load(path); }
+
+    result go_on(std::string_view more, skald::generate_options options, const on_piece& show) override {
+        std::vector<skald::token_id> tokens = pipeline_.tokens();
+        if (!more.empty()) {
+            const std::vector<skald::token_id> last = pipeline_.get_model().tokenizer().encode(more);
+            tokens.insert(tokens.end(), last.begin(), last.end());
+        }
+        return run(pipeline_.generate(std::move(tokens), std::move(options)), show);
+    }
+
+private:
+    static result run(pipeline::generation_type text, const on_piece& show) {
         try {
             for (const std::string_view piece : text) show(piece);
         } catch (const skald::error& e) {
@@ -95,9 +118,6 @@ public:
         return {text.stats(), text.finish()};
     }
 
-    void reset() override { pipeline_.reset(); }
-
-private:
     pipeline pipeline_;
 };
 

@@ -74,6 +74,18 @@ public:
 
     /// Forgets the conversation.
     virtual void reset() = 0;
+
+    /// The tokens in the cache.
+    virtual std::size_t known() const = 0;
+
+    /// Keeps what is in the cache in a file, encoded with that quality; 0: bit by bit.
+    virtual void save(const std::string& path, unsigned quality) = 0;
+
+    /// Takes over what such a file holds.
+    virtual void load(const std::string& path) = 0;
+
+    /// Continues what is in the cache, and a text after it.
+    virtual result go_on(std::string_view more, skald::generate_options options, const on_piece& show) = 0;
 };
 
 /// A text's vector, and the score of a continuation of a prompt. Copies share one cache.

@@ -22,8 +22,11 @@
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/row_access.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
+#include <skald/kv/transport.hpp>
+#include <skald/kv/transport_file.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>

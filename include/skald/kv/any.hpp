@@ -13,6 +13,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <skald/attention/layer.hpp>
 #include <skald/kv/cache.hpp>
@@ -22,6 +23,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/row_access.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/word_codec.hpp>
@@ -71,6 +73,14 @@ public:
     }
     void require_fit(const state_header& saved, const state_options& options) const { self_->require_fit(saved, options); }
 
+    /// Its rows as floats (row_access.hpp).
+    position select(sequence_id s) { return self_->select(s); }
+    void load_rows(std::size_t layer, position from, position to, std::span<float> out) const { self_->load_rows(layer, from, to, out); }
+    void store_rows(std::size_t layer, std::size_t head, position from, std::span<const float> keys, std::span<const float> values,
+                    std::vector<float>& scratch) const {
+        self_->store_rows(layer, head, from, keys, values, scratch);
+    }
+
 private:
     struct role {
         virtual ~role() = default;
@@ -96,6 +106,10 @@ private:
         virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
         virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
         virtual void require_fit(const state_header&, const state_options&) const = 0;
+        virtual position select(sequence_id) = 0;
+        virtual void load_rows(std::size_t, position, position, std::span<float>) const = 0;
+        virtual void store_rows(std::size_t, std::size_t, position, std::span<const float>, std::span<const float>,
+                                std::vector<float>&) const = 0;
     };
 
     template <class Cache>
@@ -155,6 +169,14 @@ private:
             return detail::restore(cache, s, source, whole, options);
         }
         void require_fit(const state_header& saved, const state_options& options) const override { kv::require_fit(cache, saved, options); }
+        position select(sequence_id s) override { return detail::select_rows(cache, s); }
+        void load_rows(std::size_t layer, position from, position to, std::span<float> out) const override {
+            detail::load_rows(cache, layer, from, to, out);
+        }
+        void store_rows(std::size_t layer, std::size_t head, position from, std::span<const float> keys, std::span<const float> values,
+                        std::vector<float>& scratch) const override {
+            detail::store_rows(cache, layer, head, from, keys, values, scratch);
+        }
         Cache cache;
     };
 

@@ -15,6 +15,7 @@
 
 #include <skald/kv/cache.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/transport/format.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/generation.hpp>
 #include <skald/pipeline/request.hpp>
@@ -120,13 +121,20 @@ public:
     /// on the same model, with a cache of the same codec, goes on from it as if it had never stopped. Throws errc::io, errc::busy.
     void save(const std::filesystem::path& path) const { session_->save(path); }
 
-    /// Takes the place of the pipeline that saved: the next call starts with all its tokens known. Throws errc::io, errc::bad_file for a
-    /// damaged file, errc::unsupported for another version, errc::invalid_argument for that of another model or codec, errc::cache_full,
-    /// errc::busy; all is then as it was, but for a file that changes while it is read, which leaves the cache empty. Cost: the file is
-    /// read twice.
+    /// The same in a seventh of the bytes of an f16 cache, keys and values nearly as they were (kv/transport.hpp; quality 1 to 5): the
+    /// other pipeline's cache may be of any codec.
+    void save_encoded(const std::filesystem::path& path, unsigned quality = kv::encoding_options{}.quality) const {
+        session_->save_encoded(path, quality);
+    }
+
+    /// Takes the place of the pipeline that saved in either way: the next call starts with all its tokens known. Throws errc::io,
+    /// errc::bad_file for a damaged file, errc::unsupported for another version, errc::invalid_argument for that of another model, shape
+    /// or, saved exactly, codec, errc::cache_full, errc::busy; all is then as it was, but for a file that changes while it is read, which
+    /// leaves the cache empty. Cost: the file is read twice.
     void load(const std::filesystem::path& path) { session_->load(path); }
 
     const std::vector<text::message>& conversation() const noexcept { return session_->conversation(); }
+    const std::vector<token_id>& tokens() const noexcept { return session_->cached(); }  ///< those in the cache
     const model<Backend>& get_model() const noexcept { return session_->get_model(); }
     std::size_t cache_bytes() const { return session_->cache_bytes(); }  ///< what the cache took from the memory resource
 

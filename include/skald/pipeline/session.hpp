@@ -19,6 +19,7 @@
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/state_file.hpp>
+#include <skald/kv/transport_file.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>
 #include <skald/model/model.hpp>
@@ -65,31 +66,30 @@ public:
         require_idle();
         kv::save(cache_, sequence_, cached_, path, state(), write_conversation(conversation_));
     }
+    void save_encoded(const std::filesystem::path& path, unsigned quality) {
+        require_idle();
+        kv::encoding_options options = encoding();
+        options.quality = quality;
+        kv::encode(cache_, sequence_, cached_, path, options, write_conversation(conversation_));
+    }
 
     /// Reads them back in the place of what is there, after the whole file was found to be good.
     void load(const std::filesystem::path& path) {
         require_idle();
-        kv::state_options options = state();
         const std::string place = path.string();
-        options.place = place;
-        const kv::checked_state saved = kv::check(path, options);
-        kv::require_fit(cache_, saved.header, options);
-        std::vector<text::message> conversation = read_conversation(saved.text.note, place);
-        std::vector<token_id> tokens = saved.text.tokens;
-        if (tokens.size() > limit_)
-            fail(errc::cache_full, place, "has ", tokens.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
-        for (const token_id id : tokens)
-            if (static_cast<std::size_t>(id) >= model_.config().vocabulary)
-                fail(errc::bad_file, place, "token ", id, " is outside the vocabulary of ", model_.config().vocabulary);
-
-        cache_.truncate(sequence_, 0);
-        cached_.clear();
-        if (kv::restore(cache_, sequence_, path, options).tokens != tokens) {
-            cache_.truncate(sequence_, 0);
-            fail(errc::bad_file, place, "changed while it was read");
+        if (kv::is_encoded(path)) {
+            kv::encoding_options options = encoding();
+            options.place = place;
+            const kv::checked_encoding saved = kv::check_encoded(path, options);
+            kv::require_fit(cache_, saved, options);
+            take_place(saved.text, place, [&] { return kv::decode(cache_, sequence_, path, options).tokens; });
+        } else {
+            kv::state_options options = state();
+            options.place = place;
+            const kv::checked_state saved = kv::check(path, options);
+            kv::require_fit(cache_, saved.header, options);
+            take_place(saved.text, place, [&] { return kv::restore(cache_, sequence_, path, options).tokens; });
         }
-        cached_.swap(tokens);
-        conversation_.swap(conversation);
     }
 
     /// Reads tokens that prompts will begin with, as far as the cache does not know them, and pins them.
@@ -115,6 +115,9 @@ public:
         tokens.erase(std::mismatch(tokens.begin(), tokens.end(), other.begin(), other.end()).first, tokens.end());
         return tokens;
     }
+
+    /// The tokens in the cache.
+    const std::vector<token_id>& cached() const noexcept { return cached_; }
 
     /// Takes a request; the work starts with the first step(). Strong guarantee.
     void start(std::vector<token_id> prompt, generate_options request) {
@@ -203,6 +206,32 @@ public:
     finish_reason finish() const noexcept { return finish_; }
 
 private:
+    /// Fills the sequence by `read`, which gives its tokens.
+    template <class Read>
+    void take_place(const kv::saved_text& saved, std::string_view place, Read&& read) {
+        std::vector<text::message> conversation = read_conversation(saved.note, place);
+        std::vector<token_id> tokens = saved.tokens;
+        if (tokens.size() > limit_)
+            fail(errc::cache_full, place, "has ", tokens.size(), " tokens; the cache holds ", limit_, "; raise .tokens");
+        for (const token_id id : tokens)
+            if (static_cast<std::size_t>(id) >= model_.config().vocabulary)
+                fail(errc::bad_file, place, "token ", id, " is outside the vocabulary of ", model_.config().vocabulary);
+
+        cache_.truncate(sequence_, 0);
+        cached_.clear();
+        if (read() != tokens) {
+            cache_.truncate(sequence_, 0);
+            fail(errc::bad_file, place, "changed while it was read");
+        }
+        cached_.swap(tokens);
+        conversation_.swap(conversation);
+    }
+
+    kv::encoding_options encoding() const {
+        const kv::state_options options = state();
+        return {.model = options.model, .memory = options.memory};
+    }
+
     kv::state_options state() const {
         return {.model = rows_identity(model_.identity(), model_.config(), cache_.context()), .memory = model_.backend().memory()};
     }

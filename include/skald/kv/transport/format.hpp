@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// The format of encoded sequences: what stands in a stream, and how it is read without trusting it. In frames (state_stream.hpp), all
+// numbers little endian: the fields of detail::encoded_head; the note; and for every 256 tokens, the last ones maybe fewer, the fields of
+// detail::encoded_chunk_head, the tokens' ids, and what chunk_coder.hpp makes of their keys and values.
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <skald/core/checked.hpp>
+#include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
+#include <skald/kv/state_format.hpp>
+#include <skald/kv/state_stream.hpp>
+#include <skald/kv/transport/chunk_coder.hpp>
+
+namespace skald::kv {
+
+/// What a sequence is encoded and decoded with.
+struct encoding_options {
+    std::uint64_t model = 0;                      ///< as state_options::model
+    std::string_view place = "encoded sequence";  ///< what messages call the stream: a file's name
+    unsigned quality = 3;                         ///< of encoding, from 1, the smallest, to 5, the most exact; see kv/README.md
+    std::pmr::memory_resource* memory = std::pmr::get_default_resource();  ///< for one layer's rows and one encoded chunk
+};
+
+inline constexpr unsigned most_quality = 5;
+
+namespace detail {
+
+/// Bins of a quality. Errors of values are half a bin at most.
+inline bin_sizes bins_of(unsigned quality) noexcept {
+    constexpr std::array<bin_sizes, most_quality> all{{{{1.4f, 1.2f, 0.9f}, {1.2f, 1.6f, 2.8f}},
+                                                       {{1.0f, 0.85f, 0.65f}, {0.85f, 1.15f, 2.0f}},
+                                                       {{0.7f, 0.6f, 0.4f}, {0.6f, 0.8f, 1.6f}},
+                                                       {{0.35f, 0.3f, 0.22f}, {0.3f, 0.4f, 0.7f}},
+                                                       {{0.1f, 0.1f, 0.1f}, {0.1f, 0.1f, 0.1f}}}};
+    return all[quality - 1];
+}
+
+struct encoded_head {
+    std::array<char, 8> magic{'S', 'K', 'A', 'L', 'D', 'K', 'V', 'C'};
+    std::uint32_t version = 1;
+    std::uint32_t layers = 0, kv_heads = 0, head_dim = 0, note_bytes = 0, reserved = 0;
+    std::uint64_t tokens = 0, model = 0;
+};
+static_assert(sizeof(encoded_head) == 48 && std::is_trivially_copyable_v<encoded_head>);
+
+struct encoded_chunk_head {
+    std::uint32_t tokens = 0, quality = 0;
+    std::uint64_t bytes = 0;  ///< of keys and values
+};
+static_assert(sizeof(encoded_chunk_head) == 16 && std::is_trivially_copyable_v<encoded_chunk_head>);
+
+/// As saved sequences have it; codecs and rows' sizes play no part here.
+inline state_header encoded_header_of(const cache_shape& shape, const encoding_options& options) {
+    return {.shape = shape, .codec = {}, .row_bytes = 1, .model = options.model};
+}
+
+/// Reads the first section. Throws errc::bad_file, errc::unsupported for another version.
+inline state_header read_encoded_header(state_reader& in, std::string_view place) {
+    encoded_head head;
+    in.begin_section(sizeof head);
+    in.get(std::as_writable_bytes(std::span(&head, 1)));
+    if (head.magic != encoded_head{}.magic) fail(errc::bad_file, place, "is no encoded sequence");
+    if (head.version != encoded_head{}.version)
+        fail(errc::unsupported, place, "holds an encoded sequence of version ", head.version, "; this program reads version ",
+             encoded_head{}.version);
+    const state_header h{.shape = {.layers = head.layers, .kv_heads = head.kv_heads, .head_dim = head.head_dim},
+                         .codec = {},
+                         .row_bytes = 1,
+                         .model = head.model,
+                         .tokens = head.tokens,
+                         .note_bytes = head.note_bytes};
+    require_sizes(h, errc::bad_file, place);
+    return h;
+}
+
+/// Reads a chunk: its head, checked, the ids, appended to `tokens`, and its bytes, into `bytes`, which grows as they come.
+inline encoded_chunk_head read_encoded_chunk(state_reader& in, const state_header& h, std::uint64_t left, std::vector<token_id>& tokens,
+                                             std::pmr::vector<std::byte>& bytes, std::string_view place) {
+    encoded_chunk_head head;
+    in.begin_section(sizeof head);
+    in.get(std::as_writable_bytes(std::span(&head, 1)));
+    const std::uint64_t expected = std::min<std::uint64_t>(left, encoded_chunk);
+    if (head.tokens != expected)
+        fail(errc::bad_file, place, "a chunk of ", head.tokens, " tokens stands where one of ", expected, " must; ", left, " are left");
+    if (head.quality < 1 || head.quality > most_quality)
+        fail(errc::bad_file, place, "a chunk has the quality ", head.quality, "; it must be from 1 to ", most_quality);
+    const std::uint64_t most = chunk_decoder::most_bytes(h.shape, head.tokens, place);
+    if (head.bytes > most)
+        fail(errc::bad_file, place, "a chunk of ", head.tokens, " tokens says that it has ", head.bytes, " bytes; the most is ", most);
+    in.begin_section((checked_size(head.bytes, place) + head.tokens * sizeof(token_id)).value());
+    for (std::size_t read = 0; read < head.tokens; read += state_chunk)
+        read_tokens(in, std::min<std::size_t>(state_chunk, head.tokens - read), tokens, place);
+    bytes.clear();
+    while (bytes.size() < head.bytes) {
+        const std::size_t known = bytes.size();
+        bytes.resize(static_cast<std::size_t>(std::min<std::uint64_t>(known + state_frame_bytes, head.bytes)));
+        in.get(std::span(bytes).subspan(known));
+    }
+    return head;
+}
+
+}  // namespace detail
+
+}  // namespace skald::kv
