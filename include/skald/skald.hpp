@@ -23,6 +23,7 @@
 #include <skald/kv/ring.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
+#include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>

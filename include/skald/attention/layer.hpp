@@ -49,7 +49,7 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
         const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
         backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
         const auto attend = [&](const auto& variant) {
-            backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch);
+            backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope);
         };
         if (call.soft_cap == 0.0f)
             attend(call.variant);

@@ -65,6 +65,8 @@ struct rope_rows {
     std::size_t dims = 0;
     bool interleaved = true;
     matrix_view<const float> cosine, sine;  // (rows, dims / 2), times the scaling's magnitude factor
+    /// Of the position that queries are turned to where they read a turning_run, divided by that factor. // (dims / 2); null: no such run
+    const float *turned_cosine = nullptr, *turned_sine = nullptr;
 };
 
 /// The heads of an attention layer.
@@ -119,6 +121,21 @@ concept selective_run = kv_run<R> && requires(const R run, position p) {
     { run.seen_by(p) } -> std::same_as<position_range>;
 };
 
+/// A run that no row reads from farther than the position farthest(): the queries of rows past it are turned as if they stood there.
+template <class R>
+concept turning_run = selective_run<R> && requires(const R run) {
+    { run.farthest() } -> std::same_as<position>;
+};
+
+/// Where a row at p stands when it reads a run.
+template <kv_run Run>
+constexpr position standing(const Run& run, position p) noexcept {
+    if constexpr (turning_run<Run>)
+        return p < run.farthest() ? p : run.farthest();
+    else
+        return p;
+}
+
 /// What a row at p reads of a run.
 template <kv_run Run>
 constexpr position_range seen(const Run& run, std::size_t segment, position p) noexcept {
@@ -152,7 +169,8 @@ constexpr position_range seen(const Run& run, std::size_t segment, position p) n
 /// | b.add_norm(in, params, out)                       | out += the normalized rows of `in`, which it may overwrite         |
 /// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
 /// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
-/// | b.attend(q, shape, variant, ranges, runs, out, scratch) | canonical attention; writes heads side by side into activations    |
+/// | b.attend(q, shape, variant, ranges, runs, out, scratch, rope) | canonical attention; writes heads side by side into          |
+/// |                                                   | activations. The rope is read for turning runs only                |
 /// | b.activate(x, kind, out)                          | elementwise                                                        |
 /// | b.gate(gate, up, kind, out)                       | f(gate) · up                                                       |
 template <class B>

@@ -64,7 +64,8 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// |---------------------------------|----------------------------------------------------------------------------------------|
 /// | c.shape()                       | the cache_shape it was made for                                                        |
 /// | c.context()                     | the tokens it was asked to have room for                                               |
-/// | c.window()                      | the last tokens that a row can see, its own included; all_tokens: every one            |
+/// | c.window()                      | the last tokens that a row can see, its own included; all_tokens: every one, or those  |
+/// |                                 | that the user chose the cache for showing                                              |
 /// | c.bytes()                       | exactly what it took from its memory resource                                          |
 /// | c.open() → sequence_id          | a new, empty sequence; errc::cache_full without a free slot                            |
 /// | c.close(s)                      | frees the sequence and what only it holds                                              |
@@ -81,6 +82,8 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
 /// | c.select(s)                     | ends the step; view(layer) then shows the committed tokens of s as segment 0, to read  |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
+///
+/// A cache whose view has a turning_run says by c.farthest() which position the queries of rows past it are turned to.
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
     { k.shape() } -> std::convertible_to<cache_shape>;
@@ -99,6 +102,16 @@ concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::sp
     { k.keeps(s, p) } -> std::same_as<bool>;
     { C::schedule_invariant } -> std::convertible_to<bool>;
 };
+
+/// The position that queries of rows past it are turned to; that of caches which turn none is the last there is.
+inline constexpr position no_turn = std::numeric_limits<position>::max();
+template <kv_cache C>
+position farthest(const C& cache) {
+    if constexpr (requires { cache.farthest(); })
+        return cache.farthest();
+    else
+        return no_turn;
+}
 
 /// What open_with() gives: a new sequence, and how many of the prompt's tokens it holds already.
 struct opened_sequence {
