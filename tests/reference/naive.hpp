@@ -171,19 +171,20 @@ public:
         for (std::size_t s = 0; s < ranges.size(); ++s)
             for (std::size_t i = 0; i < ranges[s].rows; ++i)
                 for (std::size_t h = 0; h < shape.heads; ++h) {
-                    const position p = ranges[s].first_position + static_cast<position>(i);
+                    const position p = ranges[s].at(i);
                     const std::size_t row = ranges[s].first_row + i, kv_head = h / (shape.heads / shape.kv_heads);
                     const std::vector<float> query = head_of(q, row, h, shape.head_dim), turned = turned_from(query, rope, row, runs);
                     weight.assign(static_cast<std::size_t>(p) + 1, 0.0);
                     double most = -std::numeric_limits<double>::infinity(), sum = 0;
                     std::vector<position> seen;
                     for (position j = variant.begin(p); j <= p; ++j)
-                        if (is_shown(variant, p, j) && is_seen(runs, s, p, j)) seen.push_back(j);
+                        if (is_shown(variant, p, j) && is_seen(runs, s, p, stored(ranges[s], i, j))) seen.push_back(j);
                     for (const position j : seen) {
                         double dot = 0;
-                        const position at = standing_for(runs, s, p, j);
+                        const position at = standing_for(runs, s, p, stored(ranges[s], i, j));
                         const std::vector<float>& x = at == p ? query : turned;
-                        for (std::size_t d = 0; d < shape.head_dim; ++d) dot += x[d] * value_at<true>(runs, s, kv_head, p, j, d);
+                        for (std::size_t d = 0; d < shape.head_dim; ++d)
+                            dot += x[d] * value_at<true>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
                         weight[static_cast<std::size_t>(j)] =
                             variant.score(vector{static_cast<float>(dot * variant.scale)}, {h, at, j}).value;
                         most = std::max(most, weight[static_cast<std::size_t>(j)]);
@@ -197,7 +198,7 @@ public:
                     for (std::size_t d = 0; d < shape.head_dim; ++d) {
                         double acc = 0;
                         for (const position j : seen)
-                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, j, d);
+                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
                         out.values()(row, h * shape.head_dim + d) = static_cast<float>(acc / sum);
                     }
                 }
@@ -240,6 +241,16 @@ private:
             a = static_cast<float>(x * c - y * s);
             b = static_cast<float>(x * s + y * c);
         }
+    }
+
+    /// Where the key lies that row i reads at position j.
+    static position stored(const row_range& range, std::size_t i, position j) {
+        if (range.parents == nullptr || j < range.first_position) return j;
+        position out = j;
+        range.each_ancestor(i, [&](position p, position where) {
+            if (p == j) out = where;
+        });
+        return out;
     }
 
     static std::vector<float> head_of(matrix_view<const float> q, std::size_t row, std::size_t h, std::size_t head_dim) {

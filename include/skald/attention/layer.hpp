@@ -4,9 +4,11 @@
 // meets a cache's view, and so the one call that a cache of a run-time kind (kv/any.hpp) has to make virtual.
 #include <cstddef>
 #include <span>
+#include <tuple>
 
 #include <skald/attention/variant.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/core/error.hpp>
 #include <skald/core/tensor_view.hpp>
 
 namespace skald::attention {
@@ -37,6 +39,16 @@ std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std:
         return planned;
 }
 
+/// Refuses trees of rows where what a row reads of a run depends on how many rows stand before it.
+template <class Backend, class... Runs>
+void check_trees(std::span<const row_range> ranges, const std::tuple<Runs...>&) {
+    if constexpr (((selective_run<Runs> || sealing_run<Runs, typename Backend::vector>) || ...))
+        for (const row_range& range : ranges)
+            if (range.parents != nullptr)
+                fail(errc::unsupported, "kv cache", "the step has a tree of ", range.rows,
+                     " rows, which a cache that shows rows some of what it holds cannot read; use contiguous, paged or radix storage");
+}
+
 }  // namespace detail
 
 /// Runs the call on a cache whose view is known at compile time.
@@ -47,6 +59,7 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
     } else {
         const auto runs = cache.view(layer);
         const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
+        detail::check_trees<Backend>(ranges, runs);
         backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
         const auto attend = [&](const auto& variant) {
             backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope);

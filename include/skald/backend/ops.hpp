@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include <skald/core/executor.hpp>
@@ -76,11 +77,34 @@ struct attention_shape {
     std::size_t head_dim = 0;
 };
 
+/// The parent of a tree's row that follows what its sequence held before the step.
+inline constexpr std::uint32_t no_parent = std::numeric_limits<std::uint32_t>::max();
+
 /// Rows of a step that belong to one sequence: row first_row + i stands at first_position + i.
+///
+/// Or rows that are a tree of tokens, each of which follows its parent: row i then stands at first_position + its depth and sees what lies
+/// before first_position, its ancestors, and itself. Its key and value are stored at first_position + i all the same.
 struct row_range {
     std::size_t first_row = 0;
     std::size_t rows = 0;
     position first_position = 0;
+    const std::uint32_t* parents = nullptr;  // (rows), each less than its row or no_parent; null: no tree
+
+    /// Where row i stands. Cost in a tree: its depth.
+    position at(std::size_t i) const noexcept {
+        if (parents == nullptr) return first_position + static_cast<position>(i);
+        position p = first_position;
+        for (std::uint32_t up = parents[i]; up != no_parent; up = parents[up]) ++p;
+        return p;
+    }
+    /// f(p, where) for each position p >= first_position that row i of a tree sees: `where` its key and value are stored; from the last to
+    /// the first.
+    template <class F>
+    void each_ancestor(std::size_t i, const F& f) const noexcept {
+        position p = at(i);
+        for (auto up = static_cast<std::uint32_t>(i); up != no_parent; up = parents[up], --p)
+            f(p, first_position + static_cast<position>(up));
+    }
 };
 
 /// Positions [from, to); none: from >= to.

@@ -88,7 +88,7 @@ private:
     template <class F>
     void each_position(F&& f) const {
         for (const row_range& range : ranges_)
-            for (std::size_t i = 0; i < range.rows; ++i) f(range.first_row + i, range.first_position + static_cast<position>(i));
+            for (std::size_t i = 0; i < range.rows; ++i) f(range.first_row + i, range.at(i));
     }
 
     void attention(std::size_t i) {

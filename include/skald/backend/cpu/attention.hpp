@@ -17,10 +17,13 @@
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// Rows [row, row + rows) of segment `segment`, the first at position `first`, for one kv head.
+/// Rows [first, first + rows) of a range, that of segment `segment`, for one kv head; the first is row `row` of the step.
 struct attention_rows {
-    std::size_t segment, kv_head, row, rows;
-    position first;
+    std::size_t segment, kv_head, row, rows, first;
+    const row_range* range;
+
+    position at(std::size_t i) const noexcept { return range->at(first + i); }
+    bool in_tree() const noexcept { return range->parents != nullptr; }
 };
 
 /// One tile of one kv head, in the runs that have it.
@@ -138,18 +141,56 @@ private:
           fold_(turn_ + width, queries, width) {}
 
     std::size_t queries(const attention_rows& rows) const noexcept { return rows.rows * group_; }
-    position end(const attention_rows& rows) const noexcept { return rows.first + static_cast<position>(rows.rows); }
+    position end(const attention_rows& rows) const noexcept {
+        position last = rows.at(rows.rows - 1);
+        if (rows.in_tree())
+            for (std::size_t i = 0; i < rows.rows; ++i) last = std::max(last, rows.at(i));
+        return last + 1;
+    }
     position begin(const attention_rows& rows) const noexcept {
-        position first = variant_.begin(rows.first);
-        for (position p = rows.first + 1; p < end(rows); ++p) first = std::min(first, variant_.begin(p));
+        position first = variant_.begin(rows.at(0));
+        for (std::size_t i = 1; i < rows.rows; ++i) first = std::min(first, variant_.begin(rows.at(i)));
         return first;
     }
 
     void fold_segment(const attention_rows& rows, position s, const fold_state& state) noexcept {
         state.restart(queries(rows));
         const position from = std::max(begin(rows), s * segment_size), to = std::min(end(rows), (s + 1) * segment_size);
-        for (position t = from / step * step; t < to; t += step)
-            std::apply([&](const auto&... run) { fold_tile(rows, {std::max(t, from), std::min(t + step, to)}, t, state, run...); }, runs_);
+        for (position t = from / step * step; t < to; t += step) {
+            const position_range part{std::max(t, from), std::min(t + step, to)};
+            if (rows.in_tree() && t + step > rows.range->first_position)
+                fold_paths(rows, part, t, state);
+            else
+                std::apply([&](const auto&... run) { fold_tile(rows, part, t, state, run...); }, runs_);
+        }
+    }
+
+    /// The same where rows of a tree see different keys at the same positions: row after row.
+    void fold_paths(const attention_rows& rows, position_range part, position t, const fold_state& state) noexcept {
+        if constexpr (!(selective_run<Runs> || ...)) {
+            const visible_part<Variant, all_seen> visible{variant_, {}, rows.kv_head, group_, *rows.range, rows.first, t};
+            for (std::size_t i = 0; i < rows.rows; ++i) {
+                const auto seen = visible(i * group_);
+                if (seen.from == seen.to) continue;
+                position where[attention::tile_size];
+                rows.range->each_ancestor(rows.first + i, [&](position p, position stored) {
+                    if (p >= t && p < t + step) where[p - t] = stored;
+                });
+                std::apply(
+                    [&](const auto&... run) {
+                        read(rows, {part.from, std::min(part.to, rows.at(i) + 1)}, t,
+                             path_run<Runs>{run, where, t, rows.range->first_position, rows.at(i)}...);
+                    },
+                    runs_);
+                fold_.fold(variant_, visible_row<visible_part<Variant, all_seen>>{visible, i}, queries(rows), state);
+            }
+        }
+    }
+
+    template <class... Some>
+    void read(const attention_rows& rows, position_range part, position t, const Some&... some) noexcept {
+        fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
+                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
     }
 
     /// Positions `part` of the tile at t: of all runs together, or one after another where not all rows read all of them.
@@ -176,8 +217,8 @@ private:
     template <class Run>
     position_range seen_by_any(const attention_rows& rows, const Run& run) const noexcept {
         position_range some{std::numeric_limits<position>::max(), 0};
-        for (position p = rows.first; p < end(rows); ++p) {
-            const position_range here = seen(run, rows.segment, p);
+        for (std::size_t i = 0; i < rows.rows; ++i) {
+            const position_range here = seen(run, rows.segment, rows.at(i));
             if (here.from < here.to) some = {std::min(some.from, here.from), std::max(some.to, here.to)};
         }
         return some;
@@ -192,14 +233,13 @@ private:
     template <class Seen, class... Some>
     void fold_part(const attention_rows& rows, position_range part, position t, const fold_state& state, const Seen& seen,
                    const Some&... some) noexcept {
-        const visible_part<Variant, Seen> visible{variant_, seen, rows.kv_head, group_, rows.first, t};
+        const visible_part<Variant, Seen> visible{variant_, seen, rows.kv_head, group_, *rows.range, rows.first, t};
         if constexpr (attention::masking<Variant>) {
             bool any = false;
             for (std::size_t row = 0; row < rows.rows && !any; ++row) any = visible(row * group_).bits != 0;
             if (!any) return;
         }
-        fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
-                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
+        read(rows, part, t, some...);
         fold_.fold(variant_, visible, queries(rows), state);
     }
 
@@ -219,7 +259,7 @@ private:
             const std::size_t row = rows.row + i / group_;
             const float* head = q_.data() + row * q_.strides()[0] + (rows.kv_head * group_ + i % group_) * shape_.head_dim;
             if constexpr (turning_run<Run>) {
-                const position p = rows.first + static_cast<position>(i / group_);
+                const position p = rows.at(i / group_);
                 if (standing(run, p) != p) head = turned(head, row, i % group_ == 0);
             }
             fold_.load_query(i, head, shape_.head_dim, scale);
@@ -281,7 +321,8 @@ public:
                 .kv_head = left % kv_heads_,
                 .row = ranges_[s].first_row + first,
                 .rows = std::min(block_, ranges_[s].rows - first),
-                .first = ranges_[s].first_position + static_cast<position>(first)};
+                .first = first,
+                .range = &ranges_[s]};
     }
 
 private:

@@ -102,7 +102,8 @@ struct visible_part {
     const Variant& variant;
     Seen seen;
     std::size_t kv_head, group;  // group: queries a row
-    position first_position;     // of row 0
+    const row_range& range;      // what the rows are part of
+    std::size_t first;           // row 0 in it
     position origin;             // of the tile
 
     auto operator()(std::size_t query) const noexcept {
@@ -122,9 +123,9 @@ struct visible_part {
         return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin + static_cast<position>(j)};
     }
 
-private:
-    position row(std::size_t query) const noexcept { return first_position + static_cast<position>(query / group); }
+    position row(std::size_t query) const noexcept { return range.at(first + query / group); }
 
+private:
     static masked_part masked(tile_part part, std::uint64_t bits) noexcept {
         const std::size_t count = part.to - part.from;
         if (count < attention::tile_size) bits &= ((std::uint64_t{1} << count) - 1) << part.from;
@@ -132,6 +133,44 @@ private:
         return {{static_cast<std::size_t>(std::countr_zero(bits)), attention::tile_size - static_cast<std::size_t>(std::countl_zero(bits))},
                 bits};
     }
+};
+
+/// The same for one row of all.
+template <class Visible>
+struct visible_row {
+    const Visible& visible;
+    std::size_t row;
+
+    auto operator()(std::size_t query) const noexcept {
+        auto part = visible(query);
+        if (query / visible.group != row) part.to = part.from;
+        return part;
+    }
+    attention::score_place place(std::size_t query, std::size_t j) const noexcept { return visible.place(query, j); }
+};
+
+/// A run as a row of a tree reads it: its ancestors at the positions of their depths. // where: (tile_size), of the positions from `origin`
+/// on
+template <class Run>
+struct path_run {
+    using codec = typename Run::codec;
+    const Run& run;
+    const position* where;
+    position origin, first, last;  // first, last: of the ancestors, the row itself the last one
+
+    position begin(std::size_t segment) const noexcept { return run.begin(segment); }
+    position end(std::size_t segment) const noexcept {
+        return std::min({run.end(segment), last + 1, origin + static_cast<position>(attention::tile_size)});
+    }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return run.key(segment, kv_head, stored(p)); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return run.value(segment, kv_head, stored(p)); }
+    std::size_t row_bytes() const noexcept { return run.row_bytes(); }
+    std::size_t stretch(position p) const noexcept {
+        return p < first ? std::min(run.stretch(p), static_cast<std::size_t>(first - p)) : std::size_t{1};
+    }
+
+private:
+    position stored(position p) const noexcept { return p < first ? p : where[p - origin]; }
 };
 
 /// Of the lanes j … j + 15 those in the part of a, the others of b.
