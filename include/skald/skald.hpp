@@ -27,6 +27,7 @@
 #include <skald/kv/state_file.hpp>
 #include <skald/kv/transport.hpp>
 #include <skald/kv/transport_file.hpp>
+#include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>

@@ -16,6 +16,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
 namespace skald::test {
@@ -60,8 +61,14 @@ template <class Codec, std::size_t Window, std::size_t Step>
 struct ring_policy : keeping<Window, Step> {
     static kv::ring<Codec> make(std::size_t, std::size_t sequences) { return {{.window = Window, .step = Step, .sequences = sequences}}; }
 };
+template <class Codec, std::size_t Window, std::size_t Sinks, std::size_t Step>
+struct window_policy : keeping<Window, Step> {
+    static kv::window<Codec> make(std::size_t, std::size_t sequences) {
+        return {{.window = Window, .sinks = Sinks, .step = Step, .sequences = sequences}};
+    }
+};
 
-/// Of those that keep all tokens, and of rings.
+/// Of those that keep all tokens, of rings, and of windows with sinks.
 using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
                paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
@@ -71,7 +78,8 @@ using keeping_policies =
 using ring_policies =
     std::tuple<ring_policy<kv::f32, 7, 20>, ring_policy<kv::f16, 2, 23>, ring_policy<kv::bf16, 30, 40>, ring_policy<kv::q8, 7, 20>,
                ring_policy<kv::q4, 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;
-using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));
+using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_policy<kv::f16, 9, 0, 20>, window_policy<kv::q8, 5, 11, 20>>;
+using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {
@@ -82,19 +90,21 @@ inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::s
 template <class Cache>
 void write_rows(Cache& cache, std::span<const row_range> ranges, const std::vector<std::uint32_t>& writers) {
     std::vector<float> row(cache.shape().width());
-    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
-        const auto [run] = cache.view(layer);
-        using codec = typename std::remove_cvref_t<decltype(run)>::codec;
+    const auto write = [&]<class Run>(const Run& run, std::size_t layer) {
+        using codec = typename Run::codec;
         for (std::size_t s = 0; s < ranges.size(); ++s)
             for (std::size_t i = 0; i < ranges[s].rows; ++i)
                 for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) {
                     const position p = ranges[s].first_position + static_cast<position>(i);
+                    if (p < run.begin(s) || p >= run.end(s)) continue;
                     row.assign(row.size(), mark_of(writers[s], p, layer, h));
                     codec::template encode<format::scalar>(row.data(), row.size(), run.key(s, h, p));
                     for (float& x : row) x = -x;
                     codec::template encode<format::scalar>(row.data(), row.size(), run.value(s, h, p));
                 }
-    }
+    };
+    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer)
+        std::apply([&](const auto&... run) { (write(run, layer), ...); }, cache.view(layer));
 }
 
 /// What is read where every value of a row was `mark`.
@@ -105,20 +115,19 @@ float read_back(float mark, std::size_t width, std::size_t i) {
     return Codec::template decode<format::scalar>(bytes.data(), i).value;
 }
 
-/// The marks that segment s of the planned step reads at positions [0, n), or nothing where keys, values, heads or layers disagree.
+/// Whether segment s of the planned step reads the writers' marks, from position `first` on at least, wherever it reads, in keys and values
+/// of all heads and layers.
 template <class Cache>
 bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writers, std::size_t first = 0) {
-    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
-        const auto [run] = cache.view(layer);
-        using codec = typename std::remove_cvref_t<decltype(run)>::codec;
-        if (run.begin(s) < 0 || run.begin(s) > static_cast<position>(first)) return false;
-        if (run.end(s) != static_cast<position>(writers.size())) return false;
+    const auto right = [&]<class Run>(const Run& run, std::size_t layer) {
+        using codec = typename Run::codec;
+        if (run.begin(s) < 0 || run.end(s) > static_cast<position>(writers.size())) return false;
         for (std::size_t h = 0; h < cache.shape().kv_heads; ++h)
-            for (auto p = static_cast<std::size_t>(run.begin(s)); p < writers.size(); ++p) {
+            for (auto p = static_cast<std::size_t>(run.begin(s)); p < static_cast<std::size_t>(run.end(s)); ++p) {
                 const float expected = mark_of(writers[p], static_cast<position>(p), layer, h);
                 const auto next = static_cast<position>(p + 1);
                 if (run.stretch(next - 1) == 0) return false;
-                if (run.stretch(next - 1) > 1 && p + 1 < writers.size() && run.key(s, h, next) != run.key(s, h, next - 1) + run.row_bytes())
+                if (run.stretch(next - 1) > 1 && next < run.end(s) && run.key(s, h, next) != run.key(s, h, next - 1) + run.row_bytes())
                     return false;
                 for (const std::size_t i : {std::size_t{0}, cache.shape().head_dim - 1}) {
                     const auto at = static_cast<position>(p);
@@ -130,6 +139,15 @@ bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writer
                         return false;
                 }
             }
+        return true;
+    };
+    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
+        const auto runs = cache.view(layer);
+        if (!std::apply([&](const auto&... run) { return (right(run, layer) && ...); }, runs)) return false;
+        const auto whole = [&](const auto& run) {
+            return run.begin(s) <= static_cast<position>(first) && run.end(s) == static_cast<position>(writers.size());
+        };
+        if (!std::apply([&](const auto&... run) { return (whole(run) || ...); }, runs)) return false;
     }
     return true;
 }

@@ -166,31 +166,39 @@ public:
 
     template <attention::variant Variant, kv_run... Runs>
     void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
-                const std::tuple<Runs...>& runs, activations& out, scratch&) const {
+                const std::tuple<Runs...>& runs, activations& out, scratch&, const rope_rows& rope = {}) const {
         std::vector<double> weight;
         for (std::size_t s = 0; s < ranges.size(); ++s)
             for (std::size_t i = 0; i < ranges[s].rows; ++i)
                 for (std::size_t h = 0; h < shape.heads; ++h) {
-                    const position p = ranges[s].first_position + static_cast<position>(i);
+                    const position p = ranges[s].at(i);
                     const std::size_t row = ranges[s].first_row + i, kv_head = h / (shape.heads / shape.kv_heads);
-                    const float* query = &q(row, h * shape.head_dim);
+                    const std::vector<float> query = head_of(q, row, h, shape.head_dim), turned = turned_from(query, rope, row, runs);
                     weight.assign(static_cast<std::size_t>(p) + 1, 0.0);
                     double most = -std::numeric_limits<double>::infinity(), sum = 0;
                     std::vector<position> seen;
                     for (position j = variant.begin(p); j <= p; ++j)
-                        if (is_seen(runs, s, p, j)) seen.push_back(j);
+                        if (is_shown(variant, p, j) && is_seen(runs, s, p, stored(ranges[s], i, j))) seen.push_back(j);
                     for (const position j : seen) {
                         double dot = 0;
-                        for (std::size_t d = 0; d < shape.head_dim; ++d) dot += query[d] * value_at<true>(runs, s, kv_head, p, j, d);
-                        weight[static_cast<std::size_t>(j)] = variant.score(vector{static_cast<float>(dot * variant.scale)}).value;
+                        const position at = standing_for(runs, s, p, stored(ranges[s], i, j));
+                        const std::vector<float>& x = at == p ? query : turned;
+                        for (std::size_t d = 0; d < shape.head_dim; ++d)
+                            dot += x[d] * value_at<true>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
+                        weight[static_cast<std::size_t>(j)] =
+                            variant.score(vector{static_cast<float>(dot * variant.scale)}, {h, at, j}).value;
                         most = std::max(most, weight[static_cast<std::size_t>(j)]);
+                    }
+                    if constexpr (attention::sinking<Variant>) {
+                        most = std::max<double>(most, variant.sink(h));
+                        sum += std::exp(variant.sink(h) - most);
                     }
                     for (const position j : seen)
                         sum += weight[static_cast<std::size_t>(j)] = std::exp(weight[static_cast<std::size_t>(j)] - most);
                     for (std::size_t d = 0; d < shape.head_dim; ++d) {
                         double acc = 0;
                         for (const position j : seen)
-                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, j, d);
+                            acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
                         out.values()(row, h * shape.head_dim + d) = static_cast<float>(acc / sum);
                     }
                 }
@@ -235,6 +243,55 @@ private:
         }
     }
 
+    /// Where the key lies that row i reads at position j.
+    static position stored(const row_range& range, std::size_t i, position j) {
+        if (range.parents == nullptr || j < range.first_position) return j;
+        position out = j;
+        range.each_ancestor(i, [&](position p, position where) {
+            if (p == j) out = where;
+        });
+        return out;
+    }
+
+    static std::vector<float> head_of(matrix_view<const float> q, std::size_t row, std::size_t h, std::size_t head_dim) {
+        return {&q(row, h * head_dim), &q(row, h * head_dim) + head_dim};
+    }
+    /// A rotated head, as it would be at the position that turning runs are read from.
+    template <kv_run... Runs>
+    static std::vector<float> turned_from(std::vector<float> head, const rope_rows& rope, std::size_t row, const std::tuple<Runs...>&) {
+        if constexpr ((turning_run<Runs> || ...)) {
+            std::vector<float> cosine(rope.dims / 2), sine(rope.dims / 2);
+            for (std::size_t i = 0; i < rope.dims / 2; ++i) {
+                const double c = rope.cosine(row, i), s = rope.sine(row, i), to_c = rope.turned_cosine[i], to_s = rope.turned_sine[i];
+                cosine[i] = static_cast<float>(to_c * c + to_s * s);
+                sine[i] = static_cast<float>(to_s * c - to_c * s);
+            }
+            rope_rows one = rope;
+            one.cosine = {cosine.data(), {1, rope.dims / 2}};
+            one.sine = {sine.data(), {1, rope.dims / 2}};
+            rotate(head.data(), one, 0);
+        }
+        return head;
+    }
+    /// Where a row at p stands when it reads position j.
+    template <kv_run... Runs>
+    static position standing_for(const std::tuple<Runs...>& runs, std::size_t s, position p, position j) {
+        position at = p;
+        const auto look = [&](const auto& run) {
+            if (holds(run, s, p, j)) at = standing(run, p);
+        };
+        std::apply([&](const auto&... run) { (look(run), ...); }, runs);
+        return at;
+    }
+
+    template <attention::variant Variant>
+    static bool is_shown(const Variant& variant, position p, position j) {
+        constexpr auto tile = static_cast<position>(attention::tile_size);
+        if constexpr (attention::masking<Variant>)
+            return variant.shown(p, j / tile * tile) >> (j % tile) & 1;
+        else
+            return true;
+    }
     /// Whether some run shows position j to a row at p.
     template <kv_run... Runs>
     static bool is_seen(const std::tuple<Runs...>& runs, std::size_t s, position p, position j) {

@@ -8,6 +8,7 @@
 
 #include <skald/attention/variant.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/core/error.hpp>
 #include <skald/core/tensor_view.hpp>
 
 namespace skald::attention {
@@ -38,13 +39,25 @@ std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std:
         return planned;
 }
 
+/// Refuses trees of rows where what a row reads of a run depends on how many rows stand before it.
+template <class Backend, class... Runs>
+void check_trees(std::span<const row_range> ranges, const std::tuple<Runs...>&) {
+    if constexpr (((selective_run<Runs> || sealing_run<Runs, typename Backend::vector>) || ...))
+        for (const row_range& range : ranges)
+            if (range.parents != nullptr)
+                fail(errc::unsupported, "kv cache", "the step has a tree of ", range.rows,
+                     " rows, which a cache that shows rows some of what it holds cannot read; use contiguous, paged or radix storage");
+}
+
 }  // namespace detail
 
 /// What comes after the append: the attention of the step's rows over the runs of a layer.
 template <class Backend, kv_run... Runs>
 void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::span<const row_range> ranges,
                   const std::tuple<Runs...>& runs) {
-    const auto attend = [&](const auto& variant) { backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch); };
+    const auto attend = [&](const auto& variant) {
+        backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope);
+    };
     if (call.soft_cap == 0.0f)
         attend(call.variant);
     else
@@ -56,6 +69,7 @@ template <class Backend, class Cache, class Attend>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call, const Attend& attend) {
     const auto runs = cache.view(layer);
     const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
+    detail::check_trees<Backend>(ranges, runs);
     backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
     attend(ranges, runs);
 }

@@ -15,6 +15,7 @@
 // The fold is the online softmax of Milakov & Gimelshein (2018), as used by FlashAttention (Dao et al. 2022).
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 #include <skald/core/types.hpp>
@@ -43,16 +44,37 @@ concept word_codec = requires(const std::byte* row) {
 };
 inline constexpr float most_word = 8190.0f, most_length = 32700.0f;
 
-/// | member               | meaning                                                                              |
-/// |----------------------|--------------------------------------------------------------------------------------|
-/// | scale                | float; q · k is multiplied by it (the kernel folds it into q)                        |
-/// | begin(p)             | the first position that a row at position p sees; it sees [begin(p), p]              |
-/// | score(s)             | maps a vector of scaled scores (soft caps and the like); a backend's vector has tanh |
+/// What a vector of scores belongs to: head `head` of the row at position `row`, and the keys at positions `key`, key + 1, …
+struct score_place {
+    std::size_t head;
+    position row, key;
+};
+
+/// | member               | meaning                                                                                                    |
+/// |----------------------|------------------------------------------------------------------------------------------------------------|
+/// | scale                | float; q · k is multiplied by it (the kernel folds it into q)                                              |
+/// | begin(p)             | the first position that a row at position p sees; it sees [begin(p), p]                                    |
+/// | score(s, place)      | maps a vector of scaled scores (soft caps, biases); a backend's vector has tanh                            |
 template <class V>
-concept variant = std::is_trivially_copyable_v<V> && requires(const V v, position p, format::scalar s) {
+concept variant = std::is_trivially_copyable_v<V> && requires(const V v, position p, format::scalar s, score_place place) {
     { v.scale } -> std::convertible_to<float>;
     { v.begin(p) } -> std::same_as<position>;
-    { v.score(s) } -> std::same_as<format::scalar>;
+    { v.score(s, place) } -> std::same_as<format::scalar>;
+};
+
+/// A variant that hides some of [begin(p), p] from a row: shown(p, t) has a bit for each of the positions t … t + 63 of the tile at t, the
+/// first in bit 0, set where a row at p sees it; what lies outside [begin(p), p] is not seen, whatever its bit. Tiles that no row of a task
+/// sees are not read. Every row sees something, unless the variant has a sink.
+template <class V>
+concept masking = variant<V> && requires(const V v, position p) {
+    { v.shown(p, p) } -> std::same_as<std::uint64_t>;
+};
+static_assert(tile_size == 64, "a tile's mask is one word");
+
+/// A variant with a score for no position at all: exp(sink(head)) is added to the sum of a row's weights, once, after its last position.
+template <class V>
+concept sinking = variant<V> && requires(const V v, std::size_t head) {
+    { v.sink(head) } -> std::same_as<float>;
 };
 
 }  // namespace skald::attention

@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include <skald/core/executor.hpp>
@@ -65,6 +66,8 @@ struct rope_rows {
     std::size_t dims = 0;
     bool interleaved = true;
     matrix_view<const float> cosine, sine;  // (rows, dims / 2), times the scaling's magnitude factor
+    /// Of the position that queries are turned to where they read a turning_run, divided by that factor. // (dims / 2); null: no such run
+    const float *turned_cosine = nullptr, *turned_sine = nullptr;
 };
 
 /// The heads of an attention layer.
@@ -74,11 +77,34 @@ struct attention_shape {
     std::size_t head_dim = 0;
 };
 
+/// The parent of a tree's row that follows what its sequence held before the step.
+inline constexpr std::uint32_t no_parent = std::numeric_limits<std::uint32_t>::max();
+
 /// Rows of a step that belong to one sequence: row first_row + i stands at first_position + i.
+///
+/// Or rows that are a tree of tokens, each of which follows its parent: row i then stands at first_position + its depth and sees what lies
+/// before first_position, its ancestors, and itself. Its key and value are stored at first_position + i all the same.
 struct row_range {
     std::size_t first_row = 0;
     std::size_t rows = 0;
     position first_position = 0;
+    const std::uint32_t* parents = nullptr;  // (rows), each less than its row or no_parent; null: no tree
+
+    /// Where row i stands. Cost in a tree: its depth.
+    position at(std::size_t i) const noexcept {
+        if (parents == nullptr) return first_position + static_cast<position>(i);
+        position p = first_position;
+        for (std::uint32_t up = parents[i]; up != no_parent; up = parents[up]) ++p;
+        return p;
+    }
+    /// f(p, where) for each position p >= first_position that row i of a tree sees: `where` its key and value are stored; from the last to
+    /// the first.
+    template <class F>
+    void each_ancestor(std::size_t i, const F& f) const noexcept {
+        position p = at(i);
+        for (auto up = static_cast<std::uint32_t>(i); up != no_parent; up = parents[up], --p)
+            f(p, first_position + static_cast<position>(up));
+    }
 };
 
 /// Positions [from, to); none: from >= to.
@@ -119,6 +145,21 @@ concept selective_run = kv_run<R> && requires(const R run, position p) {
     { run.seen_by(p) } -> std::same_as<position_range>;
 };
 
+/// A run that no row reads from farther than the position farthest(): the queries of rows past it are turned as if they stood there.
+template <class R>
+concept turning_run = selective_run<R> && requires(const R run) {
+    { run.farthest() } -> std::same_as<position>;
+};
+
+/// Where a row at p stands when it reads a run.
+template <kv_run Run>
+constexpr position standing(const Run& run, position p) noexcept {
+    if constexpr (turning_run<Run>)
+        return p < run.farthest() ? p : run.farthest();
+    else
+        return p;
+}
+
 /// What a row at p reads of a run.
 template <kv_run Run>
 constexpr position_range seen(const Run& run, std::size_t segment, position p) noexcept {
@@ -152,7 +193,8 @@ constexpr position_range seen(const Run& run, std::size_t segment, position p) n
 /// | b.add_norm(in, params, out)                       | out += the normalized rows of `in`, which it may overwrite         |
 /// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
 /// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
-/// | b.attend(q, shape, variant, ranges, runs, out, scratch) | canonical attention; writes heads side by side into activations    |
+/// | b.attend(q, shape, variant, ranges, runs, out, scratch, rope) | canonical attention; writes heads side by side into          |
+/// |                                                   | activations. The rope is read for turning runs only                |
 /// | b.activate(x, kind, out)                          | elementwise                                                        |
 /// | b.gate(gate, up, kind, out)                       | f(gate) · up                                                       |
 template <class B>

@@ -26,6 +26,7 @@
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
+#include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
 namespace skald::kv {
@@ -42,6 +43,7 @@ public:
     cache_shape shape() const { return self_->shape(); }
     std::size_t context() const { return self_->context(); }
     std::size_t window() const { return self_->window(); }
+    position farthest() const { return self_->farthest(); }
     std::size_t bytes() const { return self_->bytes(); }
     sequence_id open() { return self_->open(); }
     void close(sequence_id s) { self_->close(s); }
@@ -87,6 +89,7 @@ private:
         virtual cache_shape shape() const = 0;
         virtual std::size_t context() const = 0;
         virtual std::size_t window() const = 0;
+        virtual position farthest() const = 0;
         virtual std::size_t bytes() const = 0;
         virtual sequence_id open() = 0;
         virtual void close(sequence_id) = 0;
@@ -118,6 +121,7 @@ private:
         cache_shape shape() const override { return cache.shape(); }
         std::size_t context() const override { return cache.context(); }
         std::size_t window() const override { return cache.window(); }
+        position farthest() const override { return kv::farthest(cache); }
         std::size_t bytes() const override { return cache.bytes(); }
         sequence_id open() override { return cache.open(); }
         void close(sequence_id s) override { cache.close(s); }
@@ -188,11 +192,11 @@ template <class Backend>
 struct any {
     static_assert(backend<Backend>, "skald: kv::any takes the backend of the model, as kv::any<cpu<>>; its cache is named by its spec");
     struct capacity {
-        std::size_t tokens =
-            2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a ring's .context
+        std::size_t tokens = 2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a
+                                    ///< ring's or window's .context
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context of paged, radix and ring, where it is not 0; contiguous sequences have .tokens
-        std::size_t step = 512;   ///< as .step of ring; the others need none
+        std::size_t context = 0;  ///< as .context of paged, radix, ring and window, where it is not 0; contiguous sequences have .tokens
+        std::size_t step = 512;   ///< as .step of ring and window; the others need none
     };
 
     using cache = any_cache<Backend>;
@@ -238,6 +242,12 @@ private:
                                   .step = room.step,
                                   .sequences = room.sequences,
                                   .context = room.context != 0 ? room.context : room.tokens}});
+        if (spec.storage == storage_kind::window)
+            return f(window<Codec>{{.window = spec.window,
+                                    .sinks = spec.sinks,
+                                    .step = room.step,
+                                    .sequences = room.sequences,
+                                    .context = room.context != 0 ? room.context : room.tokens}});
         const paged_options pool{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
         if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool});
         return f(paged<Codec>{pool});

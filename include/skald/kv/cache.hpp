@@ -48,11 +48,13 @@ struct checkpoint {
     position length = 0;
 };
 
-/// The rows of one sequence in a step: batch rows [first_row, first_row + rows) follow the sequence's last token.
+/// The rows of one sequence in a step: batch rows [first_row, first_row + rows) follow the sequence's last token. Or they are a tree of
+/// drafts that do, as row_range describes them: these stay pending, are rolled back before anything else is appended, and never committed.
 struct segment {
     sequence_id sequence;
     std::size_t first_row = 0;
     std::size_t rows = 0;
+    std::span<const std::uint32_t> parents{};  // (rows), or empty: a text. Outlives the step
 };
 
 /// The window of a cache that keeps all tokens.
@@ -64,7 +66,8 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// |---------------------------------|----------------------------------------------------------------------------------------|
 /// | c.shape()                       | the cache_shape it was made for                                                        |
 /// | c.context()                     | the tokens it was asked to have room for                                               |
-/// | c.window()                      | the last tokens that a row can see, its own included; all_tokens: every one            |
+/// | c.window()                      | the last tokens that a row can see, its own included; all_tokens: every one, or those  |
+/// |                                 | that the user chose the cache for showing                                              |
 /// | c.bytes()                       | exactly what it took from its memory resource                                          |
 /// | c.open() → sequence_id          | a new, empty sequence; errc::cache_full without a free slot                            |
 /// | c.close(s)                      | frees the sequence and what only it holds                                              |
@@ -81,6 +84,8 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
 /// | c.select(s)                     | ends the step; view(layer) then shows the committed tokens of s as segment 0, to read  |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
+///
+/// A cache whose view has a turning_run says by c.farthest() which position the queries of rows past it are turned to.
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
     { k.shape() } -> std::convertible_to<cache_shape>;
@@ -99,6 +104,16 @@ concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::sp
     { k.keeps(s, p) } -> std::same_as<bool>;
     { C::schedule_invariant } -> std::convertible_to<bool>;
 };
+
+/// The position that queries of rows past it are turned to; that of caches which turn none is the last there is.
+inline constexpr position no_turn = std::numeric_limits<position>::max();
+template <kv_cache C>
+position farthest(const C& cache) {
+    if constexpr (requires { cache.farthest(); })
+        return cache.farthest();
+    else
+        return no_turn;
+}
 
 /// What open_with() gives: a new sequence, and how many of the prompt's tokens it holds already.
 struct opened_sequence {
@@ -185,6 +200,7 @@ struct sequence_state {
     position length = 0;
     position committed = 0;
     bool open = false;
+    bool tree = false;  ///< the pending tokens end with a tree's
 };
 
 /// The bookkeeping of sequences that all storages share: slots, lengths, checkpoints, and the checks on them. Slots are
@@ -222,6 +238,9 @@ public:
 
     void commit(sequence_id s) {
         sequence_state& state = at(s);
+        if (state.tree)
+            fail(errc::invalid_argument, "kv cache", "the pending tokens of sequence ", s.index,
+                 " are a tree; roll them back and append a text");
         state.committed = state.length;
     }
 
@@ -230,6 +249,7 @@ public:
         if (to.length < state.committed || to.length > state.length)
             fail(errc::invalid_argument, "kv cache", "rollback to ", to.length, " is outside the pending tokens ", state.committed, " to ",
                  state.length);
+        state.tree = state.tree && to.length == state.length;
         state.length = to.length;
     }
 
@@ -239,6 +259,7 @@ public:
         sequence_state& state = at(s);
         if (length < 0 || length > state.length)
             fail(errc::invalid_argument, "kv cache", "truncation to ", length, " of a sequence of ", state.length, " tokens");
+        state.tree = state.tree && length == state.length;
         state.length = length;
         if (state.committed > length) state.committed = length;
     }
@@ -250,6 +271,7 @@ public:
         for (std::size_t i = 0; i < segments.size(); ++i) {
             check(segments[i].sequence);
             if (segments[i].rows == 0) fail(errc::invalid_argument, "batch", "segment ", i, " has no rows");
+            check_tree(segments[i], i);
             for (std::size_t j = 0; j < i; ++j)
                 if (segments[j].sequence == segments[i].sequence)
                     fail(errc::invalid_argument, "batch", "sequence ", segments[i].sequence.index, " stands in two segments of one step");
@@ -260,13 +282,29 @@ public:
     std::span<const row_range> append(std::span<const segment> segments) noexcept {
         for (std::size_t i = 0; i < segments.size(); ++i) {
             sequence_state& state = states_[segments[i].sequence.index];
-            ranges_[i] = {.first_row = segments[i].first_row, .rows = segments[i].rows, .first_position = state.length};
+            ranges_[i] = {.first_row = segments[i].first_row,
+                          .rows = segments[i].rows,
+                          .first_position = state.length,
+                          .parents = segments[i].parents.empty() ? nullptr : segments[i].parents.data()};
+            state.tree = !segments[i].parents.empty();
             state.length += static_cast<position>(segments[i].rows);
         }
         return {ranges_.data(), segments.size()};
     }
 
 private:
+    void check_tree(const segment& segment, std::size_t i) const {
+        if (at(segment.sequence).tree)
+            fail(errc::invalid_argument, "batch", "segment ", i, " follows a tree in sequence ", segment.sequence.index,
+                 "; roll it back first");
+        if (segment.parents.empty()) return;
+        if (segment.parents.size() != segment.rows)
+            fail(errc::invalid_argument, "batch", "segment ", i, " has ", segment.rows, " rows and ", segment.parents.size(), " parents");
+        for (std::size_t row = 0; row < segment.rows; ++row)
+            if (segment.parents[row] != no_parent && segment.parents[row] >= row)
+                fail(errc::invalid_argument, "batch", "row ", row, " of segment ", i, " has the parent ", segment.parents[row],
+                     "; parents stand before their children");
+    }
     void check(sequence_id s) const {
         if (s.index >= states_.size() || !states_[s.index].open)
             fail(errc::invalid_argument, "kv cache", "sequence ", s.index, " is not open");

@@ -21,6 +21,7 @@ struct run_functions {
     std::byte* (*value)(const void*, std::size_t, std::size_t, position) noexcept;
     std::size_t (*stretch)(const void*, position) noexcept;
     position_range (*seen_by)(const void*, position) noexcept;  // null: of a run that shows all it holds
+    position (*farthest)(const void*) noexcept;                 // null: of one that turns no queries
 };
 
 template <kv_run Run>
@@ -33,6 +34,12 @@ inline constexpr run_functions functions_of{
     [] {
         if constexpr (selective_run<Run>)
             return +[](const void* r, position p) noexcept { return static_cast<const Run*>(r)->seen_by(p); };
+        else
+            return nullptr;
+    }(),
+    [] {
+        if constexpr (turning_run<Run>)
+            return +[](const void* r) noexcept { return static_cast<const Run*>(r)->farthest(); };
         else
             return nullptr;
     }()};
@@ -77,11 +84,22 @@ public:
     position_range seen_by(position p) const noexcept { return this->functions_->seen_by(this->run_, p); }
 };
 
+/// The same of a run that queries are turned for.
+template <codec Codec>
+class erased_turning_run : public erased_selective_run<Codec> {
+public:
+    using erased_selective_run<Codec>::erased_selective_run;
+
+    position farthest() const noexcept { return this->functions_->farthest(this->run_); }
+};
+
 /// The runs of a view, erased. `runs` outlives them.
 template <kv_run... Runs>
 auto erase(const std::tuple<Runs...>& runs) noexcept {
     const auto one = []<class Run>(const Run& run) {
-        if constexpr (selective_run<Run>)
+        if constexpr (turning_run<Run>)
+            return erased_turning_run<typename Run::codec>(run);
+        else if constexpr (selective_run<Run>)
             return erased_selective_run<typename Run::codec>(run);
         else
             return erased_run<typename Run::codec>(run);
@@ -89,6 +107,6 @@ auto erase(const std::tuple<Runs...>& runs) noexcept {
     return std::apply([&](const auto&... run) { return std::tuple{one(run)...}; }, runs);
 }
 
-static_assert(kv_run<erased_run<f16>> && selective_run<erased_selective_run<f16>>);
+static_assert(kv_run<erased_run<f16>> && selective_run<erased_selective_run<f16>> && turning_run<erased_turning_run<f16>>);
 
 }  // namespace skald::kv

@@ -178,6 +178,9 @@ public:
         slots_[0] = {.sequence = s.index, .begin = std::max<position>(0, firsts_[s.index]), .end = table_.at(s).committed};
     }
 
+    /// Where the segments of the planned step lie.
+    const typename run::slot* slots() const noexcept { return slots_.data(); }
+
     std::tuple<run> view(std::size_t layer) const noexcept {
         std::byte* keys = data_.data() + 2 * layer * plane_bytes();
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, capacity_, row_bytes())};

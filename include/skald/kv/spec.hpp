@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The words that name a cache at run time: `storage[/number]:codec`, as `--kv` takes them and policies print them:
-// `contiguous:f32`, `paged:f16`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`.
+// The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
+// instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
+// `h2o:512:f16`. Tiers have two codecs: `tiered:f16/256,q4`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -15,73 +16,142 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring };
-enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4 };
+enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting };
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2 };
+enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
 /// A storage's word, and a spec without a codec that shows it with the number it needs.
 struct storage_word {
     std::string_view word;
     storage_kind kind;
     std::string_view example;
+    eviction_kind eviction = {};
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 4> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
-                                                            {"paged", storage_kind::paged, "paged"},
-                                                            {"radix", storage_kind::radix, "radix"},
-                                                            {"ring", storage_kind::ring, "ring/4096"}}};
-inline constexpr std::array<std::pair<std::string_view, codec_kind>, 7> codec_words{{{"f32", codec_kind::f32},
+inline constexpr std::array<storage_word, 12> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
+                                                             {"paged", storage_kind::paged, "paged"},
+                                                             {"radix", storage_kind::radix, "radix"},
+                                                             {"ring", storage_kind::ring, "ring/4096"},
+                                                             {"window", storage_kind::window, "window/1024+4"},
+                                                             {"tiered", storage_kind::tiered, "tiered/256"},
+                                                             {"recent", storage_kind::evicting, "recent/512", eviction_kind::recent},
+                                                             {"sinks", storage_kind::evicting, "sinks/512", eviction_kind::sinks},
+                                                             {"h2o", storage_kind::evicting, "h2o/512", eviction_kind::h2o},
+                                                             {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
+                                                             {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
+                                                             {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid}}};
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 9> codec_words{{{"f32", codec_kind::f32},
                                                                                      {"f16", codec_kind::f16},
                                                                                      {"bf16", codec_kind::bf16},
                                                                                      {"fp8", codec_kind::fp8},
                                                                                      {"i16", codec_kind::i16},
                                                                                      {"q8", codec_kind::q8},
-                                                                                     {"q4", codec_kind::q4}}};
+                                                                                     {"q4", codec_kind::q4},
+                                                                                     {"kivi4", codec_kind::kivi4},
+                                                                                     {"kivi2", codec_kind::kivi2}}};
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
-    "ring/WINDOW:CODEC; CODEC f32, f16, bf16, fp8, i16, q8 or q4";
+    "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
+    "contiguous:KIVI, paged:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, kivi4 or kivi2; "
+    "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8";
 
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
-    std::size_t block = 16;  ///< tokens a block; paged and radix only
-    std::size_t window = 0;  ///< tokens a row sees; ring only
+    std::size_t block = 16;                       ///< tokens a block; paged and radix only
+    std::size_t window = 0;                       ///< tokens a row sees; ring and window only
+    std::size_t sinks = 4;                        ///< first tokens that every row sees besides; window only
+    std::size_t hot = 1;                          ///< tokens in f16, the rest is in the codec; tiered only
+    std::size_t budget = 0;                       ///< tokens that are kept; evicting only
+    eviction_kind eviction = eviction_kind::h2o;  ///< evicting only
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept { return storage == storage_kind::paged || storage == storage_kind::radix; }
+    /// True for codecs that keep groups of tokens.
+    constexpr bool has_groups() const noexcept { return codec == codec_kind::kivi4 || codec == codec_kind::kivi2; }
 };
+
+namespace detail {
+
+/// The parts of a spec: `number` is empty where there is none.
+struct spec_parts {
+    std::string_view storage, number, codec = "f16";
+};
+
+inline spec_parts split_spec(std::string_view text) noexcept {
+    constexpr std::string_view digits = "0123456789", hot = ":f16/";
+    spec_parts out{.storage = text.substr(0, text.find_first_of("/:")), .number = {}};
+    std::string_view rest = text.substr(out.storage.size());
+    char end = ':';  // of the number
+    if (out.storage == "tiered" && rest.starts_with(hot)) {
+        rest = rest.substr(hot.size() - 1);
+        end = ',';
+    }
+    if (rest.starts_with('/') || (rest.size() > 1 && digits.find(rest[1]) != std::string_view::npos)) {
+        out.number = rest.substr(1, rest.find(end, 1) - 1);
+        rest = rest.substr(1 + out.number.size());
+        if (out.number.empty()) out.number = "none";
+    }
+    if (!rest.empty()) out.codec = rest.substr(1);
+    return out;
+}
+
+/// Whether the word is a number in [least, 2^24], which is stored.
+inline bool read_number(std::string_view word, std::size_t least, std::size_t& number) noexcept {
+    const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), number);
+    return status == std::errc{} && end == word.data() + word.size() && number >= least && number <= (std::size_t{1} << 24);
+}
+
+}  // namespace detail
 
 /// Reads a spec; the codec may be left out (f16). Throws errc::invalid_argument with the words that are known.
 inline spec parse_spec(std::string_view text) {
-    spec out;
     const auto bad = [&](std::string_view what) {
         fail(errc::invalid_argument, concat("kv '", text, "'"), what, "; known: ", known_specs);
     };
-    const std::size_t colon = text.find(':');
-    std::string_view storage = text.substr(0, colon);
-    const std::string_view codec = colon == std::string_view::npos ? std::string_view("f16") : text.substr(colon + 1);
-
-    if (const std::size_t slash = storage.find('/'); slash != std::string_view::npos) {
-        const std::string_view digits = storage.substr(slash + 1);
-        storage = storage.substr(0, slash);
-        const bool ring = storage == "ring";
-        std::size_t& number = ring ? out.window : out.block;
-        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-        if (status != std::errc{} || end != digits.data() + digits.size() || number == 0 || number > (1u << 20))
-            bad(ring ? "the window is no number from 1 to 1048576" : "the block size is no number from 1 to 1048576");
-        if (!ring && storage != "paged" && storage != "radix") bad("only paged and radix storage have blocks, and rings a window");
-    }
+    const auto [storage, number, codec] = detail::split_spec(text);
     const auto* const stored = std::ranges::find(storage_words, storage, &storage_word::word);
     if (stored == storage_words.end()) bad("unknown storage");
-    out.storage = stored->kind;
-    if (out.storage == storage_kind::ring && out.window == 0) bad("a ring needs the tokens of its window, as ring/4096");
-
+    spec out{.storage = stored->kind, .eviction = stored->eviction};
     const auto* const known = std::ranges::find(codec_words, codec, [](const auto& word) { return word.first; });
     if (known == codec_words.end()) bad("unknown codec");
     out.codec = known->second;
+
+    switch (out.storage) {
+        case storage_kind::contiguous:
+            if (!number.empty()) bad("contiguous storage has no number");
+            break;
+        case storage_kind::paged:
+        case storage_kind::radix:
+            if (!number.empty() && !detail::read_number(number, 1, out.block)) bad("the block size is no number from 1 to 16777216");
+            break;
+        case storage_kind::ring:
+            if (!detail::read_number(number, 1, out.window)) bad("a ring needs the tokens of its window, from 1 to 16777216, as ring/4096");
+            break;
+        case storage_kind::window: {
+            const std::size_t plus = number.find('+');
+            if (!detail::read_number(number.substr(0, plus), 1, out.window) ||
+                (plus != std::string_view::npos && !detail::read_number(number.substr(plus + 1), 0, out.sinks)))
+                bad("a window needs its tokens, from 1 to 16777216, and may have sinks, as window/1024+4");
+            break;
+        }
+        case storage_kind::tiered:
+            if (!detail::read_number(number, 1, out.hot))
+                bad("tiers are f16/TOKENS from 1 to 16777216, a comma and the codec of older tokens, as tiered:f16/256,q4");
+            if (!out.has_groups() && out.codec != codec_kind::q4) bad("older tokens are in q4, kivi4 or kivi2");
+            break;
+        case storage_kind::evicting:
+            if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
+            if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
+            break;
+    }
+    const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
+                          (out.storage == storage_kind::paged && number.empty());
+    if (out.has_groups() && !grouping) bad("KIVI's groups are kept by contiguous, paged (without a block size) and tiered storage");
     return out;
 }
 

@@ -63,7 +63,12 @@ template <class Cache>
 state_header header_of(const Cache& cache, const state_options& options) {
     using codec = typename state_codec<Cache>::type;
     const cache_shape shape = cache.shape();
-    return {.shape = shape, .codec = std::string(codec::name), .row_bytes = codec::row_bytes(shape.width()), .model = options.model};
+    std::string name(codec::name);
+    if constexpr (requires { cache.reading(); }) name += concat("/", cache.reading());
+    if (name.size() > most_codec_name)
+        fail(errc::unsupported, options.place, "the codec's name, '", name, "', is too long for saved sequences; it may have ",
+             most_codec_name, " characters");
+    return {.shape = shape, .codec = std::move(name), .row_bytes = codec::row_bytes(shape.width()), .model = options.model};
 }
 
 /// f(run, first, count) for stretches that together are the positions [from, to) of segment 0, in order.

@@ -78,6 +78,9 @@ private:
             const rope_table table = w_.rope(config_, kind, rows_);
             each_position(
                 [&](std::size_t row, position p) { rope_row(frequencies, rope.magnitude, p, table.cosine.row(row), table.sine.row(row)); });
+            const rope_table turned = w_.turned_rope(config_, kind);
+            if (const position far = kv::farthest(cache_); far != kv::no_turn)
+                rope_row(frequencies, 1.0 / rope.magnitude, far, turned.cosine.row(0), turned.sine.row(0));
         }
     }
 
@@ -85,7 +88,7 @@ private:
     template <class F>
     void each_position(F&& f) const {
         for (const row_range& range : ranges_)
-            for (std::size_t i = 0; i < range.rows; ++i) f(range.first_row + i, range.first_position + static_cast<position>(i));
+            for (std::size_t i = 0; i < range.rows; ++i) f(range.first_row + i, range.at(i));
     }
 
     void attention(std::size_t i) {
@@ -94,7 +97,7 @@ private:
         const matrix_view<float> q = w_.query(rows_, config_.query_width());
         const matrix_view<float> k = w_.key(rows_, config_.kv_width()), v = w_.value(rows_, config_.kv_width());
         const rope_config& rope = config_.attention_kinds[config_.kind_of(i)].rope;
-        const rope_table table = w_.rope(config_, config_.kind_of(i), rows_);
+        const rope_table table = w_.rope(config_, config_.kind_of(i), rows_), turned = w_.turned_rope(config_, config_.kind_of(i));
 
         in.resize(rows_, config_.hidden);
         backend_.norm(x_, layer.attention_norm, in);
@@ -108,7 +111,12 @@ private:
                                  .k = k,
                                  .v = v,
                                  .shape = config_.attention(),
-                                 .rope = {.dims = rope.dims, .interleaved = rope.interleaved, .cosine = table.cosine, .sine = table.sine},
+                                 .rope = {.dims = rope.dims,
+                                          .interleaved = rope.interleaved,
+                                          .cosine = table.cosine,
+                                          .sine = table.sine,
+                                          .turned_cosine = turned.cosine.data(),
+                                          .turned_sine = turned.sine.data()},
                                  .variant = config_.variant(i),
                                  .soft_cap = config_.attention_soft_cap,
                                  .ranges = ranges_,
@@ -234,7 +242,8 @@ void check_windows(const model_config& config, const Cache& cache, std::span<con
 /// Runs the batch: appends its rows' keys and values to the cache as pending tokens (the caller commits them) and writes what
 /// `out` has room for: each of its views has as many rows as the batch wants, or none.
 /// On an exception the cache is as before. Throws errc::invalid_argument for a malformed batch or one beyond the workspace's
-/// limits or the model's learned positions, errc::unsupported for a layer that sees more than the cache keeps, errc::cache_full, and
+/// limits or the model's learned positions, errc::unsupported for a layer that sees more than the cache keeps
+/// and for learned positions in a cache that counts its own, errc::cache_full, and
 /// errc::cancelled within one layer of `stop` asking.
 template <class Backend, kv::kv_cache Cache>
 void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const batch& b, const step_outputs& out,
@@ -251,6 +260,9 @@ void forward(const model<Backend>& m, workspace<Backend>& w, Cache& cache, const
     check("logits", out.logits, m.config().vocabulary);
     check("hidden states", out.hidden, m.config().hidden);
     if (b.tokens.empty()) return;
+    if (m.architecture().learned_positions && kv::farthest(cache) != kv::no_turn)
+        fail(errc::unsupported, "kv cache", "queries are to be turned to position ", kv::farthest(cache),
+             ", but the model adds learned positions to its embeddings; use contiguous, paged or radix storage");
     if (m.architecture().learned_positions)
         for (const kv::segment& s : b.segments)
             if (const auto length = static_cast<std::size_t>(cache.length(s.sequence));

@@ -41,8 +41,8 @@ public:
           branch_(has_branch(arch) ? limits.rows * c.hidden : 0, backend.memory()),
           gate_(arch.gated ? limits.rows * c.inner_width() : 0, backend.memory()),
           up_(limits.rows * c.inner_width(), backend.memory()),
-          cosine_(limits.rows * rope_pairs(c), backend.memory()),
-          sine_(limits.rows * rope_pairs(c), backend.memory()),
+          cosine_((limits.rows + 1) * rope_pairs(c), backend.memory()),
+          sine_((limits.rows + 1) * rope_pairs(c), backend.memory()),
           wanted_(limits.wanted * c.hidden, backend.memory()),
           positions_(arch.learned_positions ? limits.rows : 0, backend.memory()),
           narrow_(backend.make_activations(limits.rows, narrow_cols(c))),
@@ -56,7 +56,7 @@ public:
         const auto floats = [](std::size_t n) { return n == 0 ? 0 : buffer<float>::bytes_for(n); };
         return floats(limits.rows * c.hidden) + floats(limits.rows * c.query_width()) + 2 * floats(limits.rows * c.kv_width()) +
                floats(has_branch(arch) ? limits.rows * c.hidden : 0) + (arch.gated ? 2 : 1) * floats(limits.rows * c.inner_width()) +
-               2 * floats(limits.rows * rope_pairs(c)) + floats(limits.wanted * c.hidden) +
+               2 * floats((limits.rows + 1) * rope_pairs(c)) + floats(limits.wanted * c.hidden) +
                (arch.learned_positions ? buffer<token_id>::bytes_for(limits.rows) : 0) +
                backend.activations_bytes(limits.rows, narrow_cols(c)) + backend.activations_bytes(limits.rows, c.inner_width()) +
                backend.scratch_bytes(c.attention()) +
@@ -75,12 +75,9 @@ public:
     matrix_view<float> up(std::size_t rows, std::size_t cols) const noexcept { return {up_.data(), {rows, cols}}; }
     matrix_view<float> wanted(std::size_t rows, std::size_t cols) const noexcept { return {wanted_.data(), {rows, cols}}; }
     /// The rope of the step for one of the config's kinds of attention, to be filled.
-    rope_table rope(const model_config& c, std::size_t kind, std::size_t rows) const noexcept {
-        std::size_t first = 0;
-        for (std::size_t k = 0; k < kind; ++k) first += limits_.rows * (c.attention_kinds[k].rope.dims / 2);
-        const std::size_t pairs = c.attention_kinds[kind].rope.dims / 2;
-        return {{cosine_.data() + first, {rows, pairs}}, {sine_.data() + first, {rows, pairs}}};
-    }
+    rope_table rope(const model_config& c, std::size_t kind, std::size_t rows) const noexcept { return rope_at(c, kind, 0, rows); }
+    /// That of the position which queries are turned to. // (1, dims / 2)
+    rope_table turned_rope(const model_config& c, std::size_t kind) const noexcept { return rope_at(c, kind, limits_.rows, 1); }
 
     std::span<token_id> positions(std::size_t rows) const noexcept { return {positions_.data(), rows}; }
 
@@ -100,6 +97,13 @@ private:
         std::size_t pairs = 0;
         for (const attention_kind& kind : c.attention_kinds) pairs += kind.rope.dims / 2;
         return pairs;
+    }
+    rope_table rope_at(const model_config& c, std::size_t kind, std::size_t row, std::size_t rows) const noexcept {
+        std::size_t first = 0;
+        for (std::size_t k = 0; k < kind; ++k) first += (limits_.rows + 1) * (c.attention_kinds[k].rope.dims / 2);
+        const std::size_t pairs = c.attention_kinds[kind].rope.dims / 2;
+        first += row * pairs;
+        return {{cosine_.data() + first, {rows, pairs}}, {sine_.data() + first, {rows, pairs}}};
     }
     static std::size_t narrow_cols(const model_config& c) noexcept { return std::max(c.hidden, c.query_width()); }
 

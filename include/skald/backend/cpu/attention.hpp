@@ -12,14 +12,18 @@
 #include <skald/backend/cpu/activations.hpp>
 #include <skald/backend/cpu/attention_scratch.hpp>
 #include <skald/backend/cpu/attention_state.hpp>
+#include <skald/backend/cpu/rope.hpp>
 #include <skald/backend/ops.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// Rows [row, row + rows) of segment `segment`, the first at position `first`, for one kv head.
+/// Rows [first, first + rows) of a range, that of segment `segment`, for one kv head; the first is row `row` of the step.
 struct attention_rows {
-    std::size_t segment, kv_head, row, rows;
-    position first;
+    std::size_t segment, kv_head, row, rows, first;
+    const row_range* range;
+
+    position at(std::size_t i) const noexcept { return range->at(first + i); }
+    bool in_tree() const noexcept { return range->parents != nullptr; }
 };
 
 /// One tile of one kv head, in the runs that have it.
@@ -78,14 +82,15 @@ class attention_task {
     static constexpr auto segment_size = static_cast<position>(attention::restart_size);
 
 public:
-    attention_task(const attention_shape& shape, const Variant& variant, const std::tuple<Runs...>& runs, float* scratch) noexcept
-        : attention_task(shape, variant, runs, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
+    attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
+                   float* scratch) noexcept
+        : attention_task(shape, variant, rope, runs, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
 
     /// All positions that the rows see, and their result.
     void run(matrix_view<const float> q, const attention_rows& rows, matrix_view<float> out) noexcept {
-        load_queries(q, rows);
+        start(q, rows);
         total_.restart(queries(rows));
-        for (position s = first_segment(rows); s < end_segment(rows); ++s) {
+        for (position s = first_segment(rows); s < end_segment(rows); s = next_segment(rows, s)) {
             fold_segment(rows, s, now_);
             merge<Arch>(total_, now_, queries(rows));
         }
@@ -94,7 +99,7 @@ public:
 
     /// The positions of one segment; a state for queries(rows).
     void run_segment(matrix_view<const float> q, const attention_rows& rows, position s, const fold_state& out) noexcept {
-        load_queries(q, rows);
+        start(q, rows);
         fold_segment(rows, s, out);
     }
 
@@ -102,37 +107,90 @@ public:
     void merge_segment(const attention_rows& rows, position s, const fold_state& state, matrix_view<float> out) noexcept {
         if (s == first_segment(rows)) total_.restart(queries(rows));
         merge<Arch>(total_, state, queries(rows));
-        if (s + 1 == end_segment(rows)) store(total_, rows, out);
+        if (next_segment(rows, s) == end_segment(rows)) store(total_, rows, out);
     }
 
     /// Stretches of restart_size positions that the rows see something of.
     position first_segment(const attention_rows& rows) const noexcept { return begin(rows) / segment_size; }
     position end_segment(const attention_rows& rows) const noexcept { return (end(rows) - 1) / segment_size + 1; }
+    /// The one after s, but for what no run shows the rows.
+    position next_segment(const attention_rows& rows, position s) const noexcept {
+        ++s;
+        if constexpr ((selective_run<Runs> && ...)) {
+            const auto next = [&](const auto& run) {
+                const position_range some = seen_by_any(rows, run);
+                return some.to <= std::max(some.from, s * segment_size) ? end_segment(rows) : std::max(s, some.from / segment_size);
+            };
+            s = std::apply([&](const auto&... run) { return std::min({end_segment(rows), next(run)...}); }, runs_);
+        }
+        return s;
+    }
 
 private:
-    attention_task(const attention_shape& shape, const Variant& variant, const std::tuple<Runs...>& runs, float* scratch,
-                   std::size_t queries, std::size_t width) noexcept
+    attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
+                   float* scratch, std::size_t queries, std::size_t width) noexcept
         : shape_(shape),
           variant_(variant),
+          rope_(rope),
           runs_(runs),
           group_(shape.heads / shape.kv_heads),
           now_(fold_state::at(scratch, queries, width)),
           total_(fold_state::at(scratch + fold_state::floats_of(queries, width), queries, width)),
-          fold_(scratch + 2 * fold_state::floats_of(queries, width), queries, width) {}
+          turned_(scratch + 2 * fold_state::floats_of(queries, width)),
+          turn_(turned_ + width),
+          fold_(turn_ + width, queries, width) {}
 
     std::size_t queries(const attention_rows& rows) const noexcept { return rows.rows * group_; }
-    position end(const attention_rows& rows) const noexcept { return rows.first + static_cast<position>(rows.rows); }
+    position end(const attention_rows& rows) const noexcept {
+        position last = rows.at(rows.rows - 1);
+        if (rows.in_tree())
+            for (std::size_t i = 0; i < rows.rows; ++i) last = std::max(last, rows.at(i));
+        return last + 1;
+    }
     position begin(const attention_rows& rows) const noexcept {
-        position first = variant_.begin(rows.first);
-        for (position p = rows.first + 1; p < end(rows); ++p) first = std::min(first, variant_.begin(p));
+        position first = variant_.begin(rows.at(0));
+        for (std::size_t i = 1; i < rows.rows; ++i) first = std::min(first, variant_.begin(rows.at(i)));
         return first;
     }
 
     void fold_segment(const attention_rows& rows, position s, const fold_state& state) noexcept {
         state.restart(queries(rows));
         const position from = std::max(begin(rows), s * segment_size), to = std::min(end(rows), (s + 1) * segment_size);
-        for (position t = from / step * step; t < to; t += step)
-            std::apply([&](const auto&... run) { fold_tile(rows, {std::max(t, from), std::min(t + step, to)}, t, state, run...); }, runs_);
+        for (position t = from / step * step; t < to; t += step) {
+            const position_range part{std::max(t, from), std::min(t + step, to)};
+            if (rows.in_tree() && t + step > rows.range->first_position)
+                fold_paths(rows, part, t, state);
+            else
+                std::apply([&](const auto&... run) { fold_tile(rows, part, t, state, run...); }, runs_);
+        }
+    }
+
+    /// The same where rows of a tree see different keys at the same positions: row after row.
+    void fold_paths(const attention_rows& rows, position_range part, position t, const fold_state& state) noexcept {
+        if constexpr (!(selective_run<Runs> || ...)) {
+            const visible_part<Variant, all_seen> visible{variant_, {}, rows.kv_head, group_, *rows.range, rows.first, t};
+            for (std::size_t i = 0; i < rows.rows; ++i) {
+                const auto seen = visible(i * group_);
+                if (seen.from == seen.to) continue;
+                position where[attention::tile_size];
+                rows.range->each_ancestor(rows.first + i, [&](position p, position stored) {
+                    if (p >= t && p < t + step) where[p - t] = stored;
+                });
+                std::apply(
+                    [&](const auto&... run) {
+                        read(rows, {part.from, std::min(part.to, rows.at(i) + 1)}, t,
+                             path_run<Runs>{run, where, t, rows.range->first_position, rows.at(i)}...);
+                    },
+                    runs_);
+                fold_.fold(variant_, visible_row<visible_part<Variant, all_seen>>{visible, i}, queries(rows), state);
+            }
+        }
+    }
+
+    template <class... Some>
+    void read(const attention_rows& rows, position_range part, position t, const Some&... some) noexcept {
+        fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
+                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
     }
 
     /// Positions `part` of the tile at t: of all runs together, or one after another where not all rows read all of them.
@@ -146,34 +204,80 @@ private:
     template <class Run>
     void fold_run(const attention_rows& rows, position_range part, position t, const fold_state& state, const Run& run) noexcept {
         static_assert(selective_run<Run>, "each run of a view says what rows read of it, or none does");
-        position_range some{part.to, part.from};  // what any row reads
-        for (position p = rows.first; p < end(rows); ++p) {
-            const position_range here = seen(run, rows.segment, p);
-            some = {std::min(some.from, here.from), std::max(some.to, here.to)};
-        }
+        const position_range some = seen_by_any(rows, run);
         part = {std::max(part.from, some.from), std::min(part.to, some.to)};
-        if (part.from < part.to) fold_part(rows, part, t, state, seen_of<Run>{run, rows.segment}, run);
+        if (part.from >= part.to) return;
+        const bool turn = turns(rows, run);
+        if (turn) load_queries(rows, run);
+        fold_part(rows, part, t, state, seen_of<Run>{run, rows.segment}, run);
+        if (turn) load_queries(rows, unturned{});
+    }
+
+    /// What any of the rows reads of a run, and between.
+    template <class Run>
+    position_range seen_by_any(const attention_rows& rows, const Run& run) const noexcept {
+        position_range some{std::numeric_limits<position>::max(), 0};
+        for (std::size_t i = 0; i < rows.rows; ++i) {
+            const position_range here = seen(run, rows.segment, rows.at(i));
+            if (here.from < here.to) some = {std::min(some.from, here.from), std::max(some.to, here.to)};
+        }
+        return some;
+    }
+
+    /// Whether some of the rows stand elsewhere when they read a run.
+    template <class Run>
+    bool turns(const attention_rows& rows, const Run& run) const noexcept {
+        return rope_.dims != 0 && standing(run, end(rows) - 1) != end(rows) - 1;
     }
 
     template <class Seen, class... Some>
     void fold_part(const attention_rows& rows, position_range part, position t, const fold_state& state, const Seen& seen,
                    const Some&... some) noexcept {
-        fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
-                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
-        fold_.fold(variant_, visible_part<Variant, Seen>{variant_, seen, group_, rows.first, t}, queries(rows), state);
+        const visible_part<Variant, Seen> visible{variant_, seen, rows.kv_head, group_, *rows.range, rows.first, t};
+        if constexpr (attention::masking<Variant>) {
+            bool any = false;
+            for (std::size_t row = 0; row < rows.rows && !any; ++row) any = visible(row * group_).bits != 0;
+            if (!any) return;
+        }
+        read(rows, part, t, some...);
+        fold_.fold(variant_, visible, queries(rows), state);
     }
 
-    void load_queries(matrix_view<const float> q, const attention_rows& rows) noexcept {
-        const V scale = V::broadcast(variant_.scale);
+    void start(matrix_view<const float> q, const attention_rows& rows) noexcept {
+        q_ = q;
         fold_.start(queries(rows));
+        load_queries(rows, unturned{});
+    }
+
+    struct unturned {};
+
+    /// The queries as they read a run.
+    template <class Run>
+    void load_queries(const attention_rows& rows, const Run& run) noexcept {
+        const V scale = V::broadcast(variant_.scale);
         for (std::size_t i = 0; i < queries(rows); ++i) {
-            const float* heads = q.data() + (rows.row + i / group_) * q.strides()[0];
-            fold_.load_query(i, heads + (rows.kv_head * group_ + i % group_) * shape_.head_dim, shape_.head_dim, scale);
+            const std::size_t row = rows.row + i / group_;
+            const float* head = q_.data() + row * q_.strides()[0] + (rows.kv_head * group_ + i % group_) * shape_.head_dim;
+            if constexpr (turning_run<Run>) {
+                const position p = rows.at(i / group_);
+                if (standing(run, p) != p) head = turned(head, row, i % group_ == 0);
+            }
+            fold_.load_query(i, head, shape_.head_dim, scale);
         }
+    }
+
+    /// A copy of a head, turned; `first`: of its row.
+    const float* turned(const float* head, std::size_t row, bool first) noexcept {
+        float *cosine = turn_, *sine = turn_ + rope_.dims / 2;
+        if (first) detail::turn_of<Arch>(rope_, row, cosine, sine);
+        std::copy_n(head, shape_.head_dim, turned_);
+        detail::rotate<Arch>(turned_, 1, shape_.head_dim, rope_, cosine, sine);
+        return turned_;
     }
 
     void store(const fold_state& s, const attention_rows& rows, matrix_view<float> out) const noexcept {
         for (std::size_t i = 0; i < queries(rows); ++i) {
+            if constexpr (attention::sinking<Variant>) add_sink<Arch>(s, i, variant_.sink(rows.kv_head * group_ + i % group_));
             float* y = out.data() + (rows.row + i / group_) * out.strides()[0] + (rows.kv_head * group_ + i % group_) * shape_.head_dim;
             const V sum = V::broadcast(s.sum[i]);
             for (std::size_t d = 0; d < shape_.head_dim; d += lanes)
@@ -183,9 +287,12 @@ private:
 
     const attention_shape& shape_;
     const Variant& variant_;
+    const rope_rows& rope_;
     const std::tuple<Runs...>& runs_;
     std::size_t group_;
+    matrix_view<const float> q_;
     fold_state now_, total_;
+    float *turned_, *turn_;  // (width), (width)
     Fold<Arch> fold_;
 };
 
@@ -214,7 +321,8 @@ public:
                 .kv_head = left % kv_heads_,
                 .row = ranges_[s].first_row + first,
                 .rows = std::min(block_, ranges_[s].rows - first),
-                .first = ranges_[s].first_position + static_cast<position>(first)};
+                .first = first,
+                .range = &ranges_[s]};
     }
 
 private:
@@ -249,7 +357,8 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
     };
     Task merger = make(0);
     const auto step = [&](piece& p) {
-        if (++p.segment < merger.end_segment(tasks[p.task])) return;
+        p.segment = merger.next_segment(tasks[p.task], p.segment);
+        if (p.segment < merger.end_segment(tasks[p.task])) return;
         if (++p.task < tasks.size()) p.segment = merger.first_segment(tasks[p.task]);
     };
     for (piece first{0, merger.first_segment(tasks[0])}; first.task < tasks.size();) {
@@ -270,10 +379,11 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
 
 template <class Arch, template <class> class Fold, attention::variant Variant, kv_run... Runs>
 void attend_by(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
-               const std::tuple<Runs...>& runs, matrix_view<float> out, attention_scratch& scratch, const workers& w) {
+               const std::tuple<Runs...>& runs, matrix_view<float> out, attention_scratch& scratch, const rope_rows& rope,
+               const workers& w) {
     using task = attention_task<Arch, Fold, Variant, Runs...>;
     const attention_tasks tasks(shape, ranges, w.count());
-    const auto make = [&](std::size_t thread) { return task(shape, variant, runs, scratch.of(thread)); };
+    const auto make = [&](std::size_t thread) { return task(shape, variant, rope, runs, scratch.of(thread)); };
     if (tasks.few() && w.count() > 1)
         attend_segments<task>(q, tasks, out, make, scratch, w);
     else
@@ -282,11 +392,12 @@ void attend_by(matrix_view<const float> q, const attention_shape& shape, const V
 
 template <class Arch, attention::variant Variant, kv_run... Runs>
 void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
-            const std::tuple<Runs...>& runs, activations<Arch>& out, attention_scratch& scratch, compute policy, const workers& w) {
+            const std::tuple<Runs...>& runs, activations<Arch>& out, attention_scratch& scratch, const rope_rows& rope, compute policy,
+            const workers& w) {
     if (policy == compute::native && attention_scratch::width_of(shape) <= word_fold<Arch>::most_width)
-        attend_by<Arch, word_fold>(q, shape, variant, ranges, runs, out.values(), scratch, w);
+        attend_by<Arch, word_fold>(q, shape, variant, ranges, runs, out.values(), scratch, rope, w);
     else
-        attend_by<Arch, float_fold>(q, shape, variant, ranges, runs, out.values(), scratch, w);
+        attend_by<Arch, float_fold>(q, shape, variant, ranges, runs, out.values(), scratch, rope, w);
 }
 
 }  // namespace skald::inline SKALD_ISA::kernels

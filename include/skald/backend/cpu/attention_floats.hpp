@@ -46,16 +46,17 @@ public:
     template <class Variant, class Visible>
     void fold(const Variant& variant, const Visible& visible, std::size_t queries, const fold_state& state) noexcept {
         for (std::size_t query = 0, end; query < queries; query = end) {
-            const auto [from, to] = visible(query);
-            for (end = query + 1; end < queries && visible(end) == visible(query);) ++end;
-            if (from == to) continue;
+            const auto part = visible(query);
+            for (end = query + 1; end < queries && visible(end) == part;) ++end;
+            if (part.from == part.to) continue;
             std::size_t left = end - query;
-            for (; left >= most_queries; query += most_queries, left -= most_queries) fold<most_queries>(variant, state, query, from, to);
+            for (; left >= most_queries; query += most_queries, left -= most_queries)
+                fold<most_queries>(variant, visible, part, state, query);
             if constexpr (most_queries == 4) {
-                if (left == 3) fold<3>(variant, state, query, from, to);
-                if (left == 2) fold<2>(variant, state, query, from, to);
+                if (left == 3) fold<3>(variant, visible, part, state, query);
+                if (left == 2) fold<2>(variant, visible, part, state, query);
             }
-            if (left == 1) fold<1>(variant, state, query, from, to);
+            if (left == 1) fold<1>(variant, visible, part, state, query);
         }
     }
 
@@ -69,15 +70,16 @@ private:
         };
     }
 
-    /// Q queries over positions [from, to) of the tile.
-    template <std::size_t Q, class Variant>
-    void fold(const Variant& variant, const fold_state& state, std::size_t query, std::size_t from, std::size_t to) noexcept {
-        const std::size_t first = from / lanes * lanes;
+    /// Q queries that see the same part of the tile.
+    template <std::size_t Q, class Variant, class Visible, class Part>
+    void fold(const Variant& variant, const Visible& visible, const Part& part, const fold_state& state, std::size_t query) noexcept {
+        const std::size_t from = part.from, to = part.to, first = from / lanes * lanes;
         alignas(64) float weight[Q][tile_size];
         V rescale[Q];
         for (std::size_t q = 0; q < Q; ++q) {
-            for (std::size_t j = first; j < to; j += lanes) variant.score(scores(queries_ + (query + q) * width_, j)).store(weight[q] + j);
-            rescale[q] = weigh<Arch>(weight[q], from, to, first, round_up(to, lanes), state.most[query + q], state.sum[query + q]);
+            for (std::size_t j = first; j < to; j += lanes)
+                variant.score(scores(queries_ + (query + q) * width_, j), visible.place(query + q, j)).store(weight[q] + j);
+            rescale[q] = weigh<Arch>(weight[q], part, first, round_up(to, lanes), state.most[query + q], state.sum[query + q]);
         }
         float* acc = state.acc + query * width_;
         std::size_t d = 0;

@@ -2,7 +2,9 @@
 #pragma once
 // The state of the attention fold, a row of it a query: what remains of the positions read so far.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include <skald/backend/attention.hpp>
@@ -57,9 +59,22 @@ void merge(const fold_state& total, const fold_state& next, std::size_t queries)
     }
 }
 
+/// Adds a score that belongs to no position.
+template <class Arch>
+void add_sink(const fold_state& state, std::size_t query, float sink) noexcept {
+    using V = simd<Arch>;
+    const float most = std::max(state.most[query], sink);
+    const V a = decay(V::broadcast(state.most[query] - most)), b = decay(V::broadcast(sink - most));
+    float* x = state.acc + query * state.width;
+    for (std::size_t d = 0; d < state.width; d += lanes) (V::load(x + d) * a).store(x + d);
+    fma(V::broadcast(state.sum[query]), a, b).store_first(state.sum + query, 1);
+    state.most[query] = most;
+}
+
 /// What rows see of the runs they are folded over: all that their variant shows them …
 struct all_seen {
     position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
+    position standing(position p) const noexcept { return p; }
 };
 /// … or what one run shows them.
 template <selective_run Run>
@@ -67,51 +82,119 @@ struct seen_of {
     const Run& run;
     std::size_t segment;
     position_range operator()(position p) const noexcept { return seen(run, segment, p); }
+    position standing(position p) const noexcept { return skald::standing(run, p); }
 };
 
-/// The positions of one tile that each query sees.
+/// What a query sees of a tile: positions [from, to) of it, in [0, tile_size]; nothing: from == to. …
+struct tile_part {
+    std::size_t from, to;
+    bool operator==(const tile_part&) const = default;
+};
+/// … Or those of them whose bits are set, the first and the last among them.
+struct masked_part : tile_part {
+    std::uint64_t bits;
+    bool operator==(const masked_part&) const = default;
+};
+
+/// The part of one tile that each query sees.
 template <class Variant, class Seen>
 struct visible_part {
     const Variant& variant;
     Seen seen;
-    std::size_t group;        // queries a row
-    position first_position;  // of row 0
-    position origin;          // of the tile
+    std::size_t kv_head, group;  // group: queries a row
+    const row_range& range;      // what the rows are part of
+    std::size_t first;           // row 0 in it
+    position origin;             // of the tile
 
-    struct range {
-        std::size_t from, to;  // in [0, tile_size]; nothing: from == to
-        bool operator==(const range&) const = default;
-    };
-
-    range operator()(std::size_t query) const noexcept {
-        const position at = first_position + static_cast<position>(query / group);
+    auto operator()(std::size_t query) const noexcept {
+        const position at = row(query);
         const position_range shown = seen(at);
         const position from = std::max({variant.begin(at), shown.from, origin});
         const position to = std::min({at + 1, shown.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);
-        return {begin, to <= from ? begin : static_cast<std::size_t>(to - origin)};
+        const tile_part part{begin, to <= from ? begin : static_cast<std::size_t>(to - origin)};
+        if constexpr (attention::masking<Variant>)
+            return masked(part, variant.shown(at, origin));
+        else
+            return part;
+    }
+
+    attention::score_place place(std::size_t query, std::size_t j) const noexcept {
+        return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin + static_cast<position>(j)};
+    }
+
+    position row(std::size_t query) const noexcept { return range.at(first + query / group); }
+
+private:
+    static masked_part masked(tile_part part, std::uint64_t bits) noexcept {
+        const std::size_t count = part.to - part.from;
+        if (count < attention::tile_size) bits &= ((std::uint64_t{1} << count) - 1) << part.from;
+        if (bits == 0) return {{part.from, part.from}, 0};
+        return {{static_cast<std::size_t>(std::countr_zero(bits)), attention::tile_size - static_cast<std::size_t>(std::countl_zero(bits))},
+                bits};
     }
 };
 
-/// Of the lanes j … j + 15 those in [from, to) of a, the others of b.
+/// The same for one row of all.
+template <class Visible>
+struct visible_row {
+    const Visible& visible;
+    std::size_t row;
+
+    auto operator()(std::size_t query) const noexcept {
+        auto part = visible(query);
+        if (query / visible.group != row) part.to = part.from;
+        return part;
+    }
+    attention::score_place place(std::size_t query, std::size_t j) const noexcept { return visible.place(query, j); }
+};
+
+/// A run as a row of a tree reads it: its ancestors at the positions of their depths. // where: (tile_size), of the positions from `origin`
+/// on
+template <class Run>
+struct path_run {
+    using codec = typename Run::codec;
+    const Run& run;
+    const position* where;
+    position origin, first, last;  // first, last: of the ancestors, the row itself the last one
+
+    position begin(std::size_t segment) const noexcept { return run.begin(segment); }
+    position end(std::size_t segment) const noexcept {
+        return std::min({run.end(segment), last + 1, origin + static_cast<position>(attention::tile_size)});
+    }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return run.key(segment, kv_head, stored(p)); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return run.value(segment, kv_head, stored(p)); }
+    std::size_t row_bytes() const noexcept { return run.row_bytes(); }
+    std::size_t stretch(position p) const noexcept {
+        return p < first ? std::min(run.stretch(p), static_cast<std::size_t>(first - p)) : std::size_t{1};
+    }
+
+private:
+    position stored(position p) const noexcept { return p < first ? p : where[p - origin]; }
+};
+
+/// Of the lanes j … j + 15 those in the part of a, the others of b.
 template <class Arch>
-SKALD_INLINE simd<Arch> choose_range(std::size_t from, std::size_t to, std::size_t j, simd<Arch> a, simd<Arch> b) noexcept {
-    if (to < j + lanes) a = choose_first(to > j ? to - j : 0, a, b);
-    if (j < from) a = choose_first(std::min(from - j, lanes), b, a);
+SKALD_INLINE simd<Arch> choose_part(const tile_part& part, std::size_t j, simd<Arch> a, simd<Arch> b) noexcept {
+    if (part.to < j + lanes) a = choose_first(part.to > j ? part.to - j : 0, a, b);
+    if (j < part.from) a = choose_first(std::min(part.from - j, lanes), b, a);
     return a;
 }
-
-/// Scores to weights, in place: those of [from, to), the rest of [first, last) made zero. The query's greatest score and sum follow;
-/// returns what its acc is to be multiplied by. // first, last: multiples of 16 around [from, to)
 template <class Arch>
-SKALD_INLINE simd<Arch> weigh(float* weight, std::size_t from, std::size_t to, std::size_t first, std::size_t last, float& most,
-                              float& sum) noexcept {
+SKALD_INLINE simd<Arch> choose_part(const masked_part& part, std::size_t j, simd<Arch> a, simd<Arch> b) noexcept {
+    return choose_bits(static_cast<std::uint32_t>(part.bits >> j & 0xffff), a, b);
+}
+
+/// Scores to weights, in place: those of the part, the rest of [first, last) made zero. The query's greatest score and sum follow;
+/// returns what its acc is to be multiplied by. // first, last: multiples of 16 around [part.from, part.to)
+template <class Arch, class Part>
+SKALD_INLINE simd<Arch> weigh(float* weight, const Part& part, std::size_t first, std::size_t last, float& most, float& sum) noexcept {
     using V = simd<Arch>;
     constexpr float infinity = std::numeric_limits<float>::infinity();
     const V nothing = V::broadcast(-infinity);
     V greatest = nothing;
     for (std::size_t j = first; j < last; j += lanes) {
-        const V s = choose_range<Arch>(from, to, j, V::load(weight + j), nothing);
+        const V s = choose_part<Arch>(part, j, V::load(weight + j), nothing);
         greatest = max(greatest, s);
         s.store(weight + j);
     }

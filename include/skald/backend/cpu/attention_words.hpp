@@ -315,10 +315,10 @@ private:
                     const fold_state& state) noexcept {
         std::size_t first = tile_size, last = 0;
         for (std::size_t q = 0; q < count; ++q) {
-            const auto [from, to] = visible(query + q);
-            if (from == to) continue;
-            first = std::min(first, from / unit * unit);
-            last = std::max(last, round_up(to, unit));
+            const auto part = visible(query + q);
+            if (part.from == part.to) continue;
+            first = std::min(first, part.from / unit * unit);
+            last = std::max(last, round_up(part.to, unit));
         }
         if (first >= last) return;
         multiply_keys(query, count, first, last);
@@ -369,12 +369,13 @@ private:
         alignas(64) float shift[block], factor[block];
         V most[block];  // greatest scores, then squares of weights
         for (std::size_t q = 0; q < count; ++q) {
-            const auto [from, to] = visible(query + q);
+            const auto part = visible(query + q);
             const V scale = V::broadcast(query_scale_[query + q]);
             V m = nothing;
             for (std::size_t j = first; j < last; j += lanes) {
                 const V sum = to_float(I::load(products_ + q * tile_size + j));
-                const V score = choose_range<Arch>(from, to, j, variant.score(sum * V::load(key_scale_ + j) * scale), nothing);
+                const V raw = variant.score(sum * V::load(key_scale_ + j) * scale, visible.place(query + q, j));
+                const V score = choose_part<Arch>(part, j, raw, nothing);
                 m = max(m, score);
                 score.store(weights_ + q * tile_size + j);
             }
@@ -389,13 +390,13 @@ private:
 
         V sums[block];
         for (std::size_t q = 0; q < count; ++q) {
-            const auto [from, to] = visible(query + q);
+            const auto part = visible(query + q);
             float* weight = weights_ + q * tile_size;
             const V by = V::broadcast(shift[q]);
             V sum = V::zero(), squares = V::broadcast(least * least);  // so that none is subnormal
             for (std::size_t j = first; j < last; j += lanes) {
                 const V w = decay(V::load(weight + j) - by);
-                const V scaled = choose_range<Arch>(from, to, j, w * V::load(value_scale_ + j), V::zero());
+                const V scaled = choose_part<Arch>(part, j, w * V::load(value_scale_ + j), V::zero());
                 sum = sum + w;
                 squares = fma(scaled, scaled, squares);
                 scaled.store(weight + j);

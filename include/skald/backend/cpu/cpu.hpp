@@ -101,8 +101,8 @@ public:
     // q, out: (rows, heads · head_dim)
     template <attention::variant Variant, kv_run... Runs>
     void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
-                const std::tuple<Runs...>& runs, activations& out, scratch& room) const {
-        kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, options_.policy, team());
+                const std::tuple<Runs...>& runs, activations& out, scratch& room, const rope_rows& rope = {}) const {
+        kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, rope, options_.policy, team());
     }
 
     void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {

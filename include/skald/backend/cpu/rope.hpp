@@ -56,15 +56,35 @@ void rotate_neighbours(float* heads, std::size_t count, std::size_t head_dim, st
 }
 
 template <class Arch>
-void rotate(float* heads, std::size_t count, std::size_t head_dim, const rope_rows& rope, std::size_t row) noexcept {
+void rotate(float* heads, std::size_t count, std::size_t head_dim, const rope_rows& rope, const float* cosine, const float* sine) noexcept {
     const std::size_t pairs = rope.dims / 2;
     if (pairs == 0) return;
-    const float* cosine = rope.cosine.data() + row * rope.cosine.strides()[0];
-    const float* sine = rope.sine.data() + row * rope.sine.strides()[0];
     if (rope.interleaved)
         rotate_neighbours<Arch>(heads, count, head_dim, pairs, cosine, sine);
     else
         rotate_halves<Arch>(heads, count, head_dim, pairs, cosine, sine);
+}
+
+template <class Arch>
+void rotate(float* heads, std::size_t count, std::size_t head_dim, const rope_rows& rope, std::size_t row) noexcept {
+    rotate<Arch>(heads, count, head_dim, rope, rope.cosine.data() + row * rope.cosine.strides()[0],
+                 rope.sine.data() + row * rope.sine.strides()[0]);
+}
+
+/// The cosines and sines that lead from the position of a row to the one that queries are turned to, of the difference of both angles.
+/// // cosine, sine: (dims / 2)
+template <class Arch>
+void turn_of(const rope_rows& rope, std::size_t row, float* cosine, float* sine) noexcept {
+    using V = simd<Arch>;
+    const float* c = rope.cosine.data() + row * rope.cosine.strides()[0];
+    const float* s = rope.sine.data() + row * rope.sine.strides()[0];
+    for (std::size_t i = 0; i < rope.dims / 2; i += lanes) {
+        const std::size_t left = rope.dims / 2 - i;
+        const V to_c = V::load_first(rope.turned_cosine + i, left), to_s = V::load_first(rope.turned_sine + i, left);
+        const V at_c = V::load_first(c + i, left), at_s = V::load_first(s + i, left);
+        fma(to_c, at_c, to_s * at_s).store_first(cosine + i, left);
+        fma(to_s, at_c, V::zero() - to_c * at_s).store_first(sine + i, left);
+    }
 }
 
 /// Encodes one head, padded with zeros to whole vectors. // padded: room for that

@@ -111,6 +111,15 @@ public:
             return xsimd::select(index < limit, batch(a.r_[i]), batch(b.r_[i]));
         });
     }
+    /// Lanes whose bit is set of a, the others of b. // lane 0: bit 0
+    SKALD_INLINE friend simd choose_bits(std::uint32_t bits, simd a, simd b) noexcept {
+        alignas(64) float set[size];
+        for (std::size_t i = 0; i < size; ++i) set[i] = static_cast<float>((bits >> i) & 1u);
+        return make([&](std::size_t i) {
+            const batch chosen = batch::load_aligned(set + i * native::count);
+            return xsimd::select(chosen > batch(0.0f), batch(a.r_[i]), batch(b.r_[i]));
+        });
+    }
     /// Zero where a ≤ limit, b elsewhere.
     SKALD_INLINE friend simd zero_up_to(simd a, simd limit, simd b) noexcept {
         return make([&](std::size_t i) { return xsimd::select(batch(a.r_[i]) <= batch(limit.r_[i]), batch(0.0f), batch(b.r_[i])); });
