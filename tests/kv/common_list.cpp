@@ -51,7 +51,6 @@ TEMPLATE_LIST_TEST_CASE("what was appended is read back", "[kv]", policies) {
     writers.push_back(2);
     writers.insert(writers.end(), 3, 3);
     CHECK(holds(cache, 0, writers, TestType::first(14)));
-    CHECK(std::get<0>(cache.view(0)).end(0) == 17);
 }
 
 TEMPLATE_LIST_TEST_CASE("a full cache refuses a step and stays as it was", "[kv]", policies) {
@@ -143,7 +142,7 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
                 continue;
             }
             cache.truncate(s.id, static_cast<position>(to));
-            if (to == 0) s.most = 0;
+            s.most = TestType::most_after(to, s.most);
             s.tokens.resize(to);
             s.committed = std::min(s.committed, to);
         } else if (operation == 5 && pick(6) == 0) {
