@@ -389,9 +389,11 @@ private:
 
 namespace detail {
 
-inline std::string name_of_tiers(std::string_view storage, std::string_view hot, std::string_view cold, std::size_t tokens) {
-    if (tokens == 1) return concat(storage, ":", cold);
-    return concat(storage == "paged" ? "paged-tiered:" : "tiered:", hot, "/", tokens, ",", cold);
+/// A group codec whose words name the cache by themselves where the hot tier is as short as it can be; rows in groups are tiers always.
+template <codec Hot, group_codec Cold>
+std::string name_of_tiers(bool pool, std::size_t tokens) {
+    if (tokens == 1 && !codec<typename Cold::key_codec>) return concat(pool ? "paged:" : "contiguous:", Cold::name);
+    return concat(pool ? "paged-tiered:" : "tiered:", Hot::name, "/", tokens, ",", Cold::name);
 }
 
 }  // namespace detail
@@ -405,7 +407,7 @@ struct tiered {
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
     std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
     std::size_t max_length() const { return cache::max_length(options); }
-    std::string name() const { return detail::name_of_tiers("contiguous", Hot::name, Cold::name, options.hot); }
+    std::string name() const { return detail::name_of_tiers<Hot, Cold>(false, options.hot); }
 };
 
 /// The same with a pool of groups, which forks share: `paged_tiered<f16, kivi4>{{.tokens = 4096, .sequences = 8}}`.
@@ -417,7 +419,7 @@ struct paged_tiered {
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
     std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
     std::size_t max_length() const { return cache::max_length(options); }
-    std::string name() const { return detail::name_of_tiers("paged", Hot::name, Cold::name, options.hot); }
+    std::string name() const { return detail::name_of_tiers<Hot, Cold>(true, options.hot); }
 };
 
 static_assert(kv_run<hot_run<f16>> && selective_run<hot_run<f16>>);
