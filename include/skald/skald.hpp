@@ -17,12 +17,14 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/kivi.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
+#include <skald/kv/tiered.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>
