@@ -312,7 +312,7 @@ public:
     }
 
     /// What kv::save, kv::restore and kv::require_fit call: such sequences are not saved. Throw errc::unsupported.
-    void save(sequence_id, std::span<const token_id>, const state_sink&, const state_options& o, std::string_view) { refuse(o); }
+    void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options& o) { refuse(o); }
     saved_text restore(sequence_id, const state_source&, bool, const state_options& o) { refuse(o); }
     void require_fit(const state_header&, const state_options& o) const { refuse(o); }
 
