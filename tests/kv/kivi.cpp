@@ -142,8 +142,8 @@ TEMPLATE_LIST_TEST_CASE("rows of KIVI are the same values one by one, by vectors
                         const std::size_t i = unit * kv::word_unit + w / 2 + w % 2 * kv::lane_count;
                         REQUIRE(std::abs(words[w]) <= attention::most_word);
                         squares += static_cast<double>(words[w]) * words[w];
-                        if (i >= width) {
-                            REQUIRE(words[w] == 0);
+                        if (i >= width) {  // multiplied by zeros of queries; no value
+                            if (keys) REQUIRE(words[w] == 0);
                             continue;
                         }
                         float some[vector::size];

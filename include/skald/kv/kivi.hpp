@@ -157,13 +157,12 @@ private:
     struct range {
         float low, high;
     };
-    /// Of the unit at `at`; of one that is not full, zero is among them.
+    /// Of the unit at `at`.
     template <format::float_vector V, class Load>
     static range limits(const Load& load, std::size_t at, std::size_t width) noexcept {
         V low = load(at), high = low;
         for (std::size_t i = at; i < std::min(at + word_unit, width); i += V::size) low = min(low, load(i)), high = max(high, load(i));
-        float lowest = -reduce_max(V::broadcast(0.0f) - low), highest = reduce_max(high);
-        return {lowest, highest};
+        return {-reduce_max(V::broadcast(0.0f) - low), reduce_max(high)};
     }
     static detail::word_steps steps_of(const std::byte* unit) noexcept {
         detail::word_steps steps;
