@@ -18,6 +18,7 @@
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/erased_run.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/kivi.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/radix.hpp>
@@ -25,6 +26,7 @@
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
+#include <skald/kv/tiered.hpp>
 #include <skald/kv/transport.hpp>
 #include <skald/kv/transport_file.hpp>
 #include <skald/kv/window.hpp>

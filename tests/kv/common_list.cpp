@@ -143,7 +143,7 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
                 continue;
             }
             cache.truncate(s.id, static_cast<position>(to));
-            if (to == 0) s.most = 0;
+            s.most = TestType::most_after(to, s.most);
             s.tokens.resize(to);
             s.committed = std::min(s.committed, to);
         } else if (operation == 5 && pick(6) == 0) {

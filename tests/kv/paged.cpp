@@ -63,8 +63,9 @@ TEST_CASE("sequences of a paged cache share the pool, and waste less than a bloc
 }
 
 TEST_CASE("the words of a cache spec are the policies' own names", "[kv]") {
-    for (const char* text : {"contiguous:f32", "contiguous:bf16", "paged/8:f32", "paged/16:f16", "paged/7:bf16", "ring/1:f32",
-                             "ring/4096:f16", "window/9+0:q8"})
+    for (const char* text :
+         {"contiguous:f32", "contiguous:bf16", "paged/8:f32", "paged/16:f16", "paged/7:bf16", "ring/1:f32", "ring/4096:f16",
+          "window/9+0:q8", "contiguous:kivi4", "paged:kivi2", "tiered:f16/256,q4", "tiered:f16/64,kivi2"})
         CHECK(kv::any<reference::naive>{kv::parse_spec(text), {}}.name() == text);
     CHECK(kv::any<reference::naive>{kv::parse_spec("paged"), {}}.name() == "paged/16:f16");
     for (const char* text : {"", "ring:f16", "paged:q9", "paged/0:f16", "paged/x:f16", "contiguous/4:f16", "paged/99999999999:f16", "ring",

@@ -8,6 +8,7 @@
 #include <limits>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/tiered.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -35,6 +37,8 @@ struct keeping {
     static constexpr bool keeps(std::size_t length, std::size_t most) {
         return keeps_all || length == 0 || most <= Window + Step || length + Step + 1 >= most;
     }
+    /// What then counts as the most tokens it has had.
+    static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return length == 0 ? 0 : most; }
 };
 using keeping_all = keeping<kv::all_tokens, std::numeric_limits<std::size_t>::max()>;
 
@@ -68,7 +72,25 @@ struct window_policy : keeping<Window, Step> {
     }
 };
 
-/// Of those that keep all tokens, of rings, and of windows with sinks.
+/// Tiers of groups of rows, which keep values of marks exactly.
+template <class Hot, class Cold, std::size_t Group, std::size_t Tokens, std::size_t Step,
+          template <kv::codec, kv::group_codec> class Policy>
+struct tiered_policy : keeping_all {
+    static constexpr std::size_t step = Step;
+    static constexpr std::size_t capacity = round_up(Step + Tokens + Group, kv::word_unit);
+    static constexpr std::size_t boundary(std::size_t p) { return (p + 1 - std::min(p + 1, Tokens)) / Group * Group; }
+
+    static constexpr bool keeps(std::size_t length, std::size_t most) {
+        return boundary(length) == length || most <= boundary(length) + capacity;
+    }
+    static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return std::min(most, length + capacity); }
+    static Policy<Hot, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
+        constexpr bool pool = std::is_same_v<Policy<Hot, kv::kivi4>, kv::paged_tiered<Hot, kv::kivi4>>;
+        return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .hot = Tokens, .step = Step}};
+    }
+};
+
+/// Of those that keep all tokens, of rings, of windows with sinks, and of tiers.
 using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
                paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
@@ -79,32 +101,40 @@ using ring_policies =
     std::tuple<ring_policy<kv::f32, 7, 20>, ring_policy<kv::f16, 2, 23>, ring_policy<kv::bf16, 30, 40>, ring_policy<kv::q8, 7, 20>,
                ring_policy<kv::q4, 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;
 using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_policy<kv::f16, 9, 0, 20>, window_policy<kv::q8, 5, 11, 20>>;
-using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}));
+using tiered_policies =
+    std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
+               tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>>;
+using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {
     return static_cast<float>((writer * 31 + static_cast<std::uint32_t>(p) * 7 + layer * 3 + head) % 255);
 }
 
-/// Writes the planned rows of all segments: every value of a row is its mark; values are the negative of keys.
+/// Writes the planned rows of all segments, and what is made of them: every value of a row is its mark; values are the negative of keys.
 template <class Cache>
 void write_rows(Cache& cache, std::span<const row_range> ranges, const std::vector<std::uint32_t>& writers) {
     std::vector<float> row(cache.shape().width());
     const auto write = [&]<class Run>(const Run& run, std::size_t layer) {
-        using codec = typename Run::codec;
         for (std::size_t s = 0; s < ranges.size(); ++s)
-            for (std::size_t i = 0; i < ranges[s].rows; ++i)
-                for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) {
-                    const position p = ranges[s].first_position + static_cast<position>(i);
-                    if (p < run.begin(s) || p >= run.end(s)) continue;
-                    row.assign(row.size(), mark_of(writers[s], p, layer, h));
-                    codec::template encode<format::scalar>(row.data(), row.size(), run.key(s, h, p));
-                    for (float& x : row) x = -x;
-                    codec::template encode<format::scalar>(row.data(), row.size(), run.value(s, h, p));
-                }
+            for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) {
+                const position first = ranges[s].first_position, last = first + static_cast<position>(ranges[s].rows);
+                if constexpr (sealing_run<Run, format::scalar>)
+                    run.template seal<format::scalar>(s, h, first, last);
+                else
+                    for (position p = std::max(first, run.begin(s)); p < std::min(last, run.end(s)); ++p) {
+                        row.assign(row.size(), mark_of(writers[s], p, layer, h));
+                        Run::codec::template encode<format::scalar>(row.data(), row.size(), run.key(s, h, p));
+                        for (float& x : row) x = -x;
+                        Run::codec::template encode<format::scalar>(row.data(), row.size(), run.value(s, h, p));
+                    }
+            }
     };
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer)
-        std::apply([&](const auto&... run) { (write(run, layer), ...); }, cache.view(layer));
+        for (const bool sealing : {false, true})
+            std::apply([&]<class... Runs>(
+                           const Runs&... run) { ((sealing_run<Runs, format::scalar> == sealing ? write(run, layer) : void()), ...); },
+                       cache.view(layer));
 }
 
 /// What is read where every value of a row was `mark`.
@@ -115,39 +145,50 @@ float read_back(float mark, std::size_t width, std::size_t i) {
     return Codec::template decode<format::scalar>(bytes.data(), i).value;
 }
 
-/// Whether segment s of the planned step reads the writers' marks, from position `first` on at least, wherever it reads, in keys and values
-/// of all heads and layers.
+/// Whether the positions that row `reader` of segment s reads of the run hold the marks of `writers`, keys, values and heads alike.
+template <class Cache, class Run>
+bool run_holds(const Cache& cache, const Run& run, std::size_t layer, std::size_t s, const std::vector<std::uint32_t>& writers,
+               position_range part) {
+    const std::size_t width = cache.shape().width();
+    for (std::size_t h = 0; h < cache.shape().kv_heads; ++h)
+        for (position p = part.from; p < part.to; ++p) {
+            const float expected = mark_of(writers[static_cast<std::size_t>(p)], p, layer, h);
+            if (run.stretch(p) == 0) return false;
+            if (run.stretch(p) > 1 && p + 1 < part.to &&
+                (run.key(s, h, p + 1) != run.key(s, h, p) + row_bytes_of<true>(run) ||
+                 run.value(s, h, p + 1) != run.value(s, h, p) + row_bytes_of<false>(run)))
+                return false;
+            for (const std::size_t i : {std::size_t{0}, cache.shape().head_dim - 1}) {
+                using key = codec_of<Run, true>;
+                using value = codec_of<Run, false>;
+                if (key::template decode<format::scalar>(run.key(s, h, p), i).value != read_back<key>(expected, width, i)) return false;
+                if (value::template decode<format::scalar>(run.value(s, h, p), i).value != read_back<value>(-expected, width, i))
+                    return false;
+            }
+        }
+    return true;
+}
+
+/// Whether segment s of the planned step shows its last row the marks of `writers`, and each position from
+/// `first` on in one run.
 template <class Cache>
 bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writers, std::size_t first = 0) {
-    const auto right = [&]<class Run>(const Run& run, std::size_t layer) {
-        using codec = typename Run::codec;
-        if (run.begin(s) < 0 || run.end(s) > static_cast<position>(writers.size())) return false;
-        for (std::size_t h = 0; h < cache.shape().kv_heads; ++h)
-            for (auto p = static_cast<std::size_t>(run.begin(s)); p < static_cast<std::size_t>(run.end(s)); ++p) {
-                const float expected = mark_of(writers[p], static_cast<position>(p), layer, h);
-                const auto next = static_cast<position>(p + 1);
-                if (run.stretch(next - 1) == 0) return false;
-                if (run.stretch(next - 1) > 1 && next < run.end(s) && run.key(s, h, next) != run.key(s, h, next - 1) + run.row_bytes())
-                    return false;
-                for (const std::size_t i : {std::size_t{0}, cache.shape().head_dim - 1}) {
-                    const auto at = static_cast<position>(p);
-                    if (codec::template decode<format::scalar>(run.key(s, h, at), i).value !=
-                        read_back<codec>(expected, cache.shape().width(), i))
-                        return false;
-                    if (codec::template decode<format::scalar>(run.value(s, h, at), i).value !=
-                        read_back<codec>(-expected, cache.shape().width(), i))
-                        return false;
-                }
-            }
-        return true;
-    };
+    const auto length = static_cast<position>(writers.size());
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
-        const auto runs = cache.view(layer);
-        if (!std::apply([&](const auto&... run) { return (right(run, layer) && ...); }, runs)) return false;
-        const auto whole = [&](const auto& run) {
-            return run.begin(s) <= static_cast<position>(first) && run.end(s) == static_cast<position>(writers.size());
-        };
-        if (!std::apply([&](const auto&... run) { return (whole(run) || ...); }, runs)) return false;
+        position shown = 0;
+        bool right = true;
+        std::apply(
+            [&](const auto&... run) {
+                const auto look = [&](const auto& one) {
+                    const position_range part = seen(one, s, length - 1);
+                    if (part.from >= part.to) return;
+                    shown += std::max<position>(0, part.to - std::max(part.from, static_cast<position>(first)));
+                    right = right && part.from >= 0 && part.to <= length && run_holds(cache, one, layer, s, writers, part);
+                };
+                (look(run), ...);
+            },
+            cache.view(layer));
+        if (!right || shown != length - static_cast<position>(first)) return false;
     }
     return true;
 }

@@ -310,7 +310,7 @@ private:
         const auto read = [&]<class Run>(const Run& run) {
             if (!holds(run, s, p, j)) return;
             const std::byte* bytes = Key ? run.key(s, kv_head, j) : run.value(s, kv_head, j);
-            out = Run::codec::template decode<vector>(bytes, d).value;
+            out = codec_of<Run, Key>::template decode<vector>(bytes, d).value;
         };
         std::apply([&](const auto&... run) { (read(run), ...); }, runs);
         return out;

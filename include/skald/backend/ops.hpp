@@ -160,6 +160,37 @@ constexpr position standing(const Run& run, position p) noexcept {
         return p;
 }
 
+/// A run whose values are not encoded as its keys are, but by value_codec, value_row_bytes() apart.
+template <class R>
+concept split_run = kv_run<R> && requires(const R run) {
+    typename R::value_codec;
+    { run.value_row_bytes() } -> std::same_as<std::size_t>;
+};
+
+namespace detail {
+
+template <class Run, bool Key>
+struct codec_of_run {
+    using type = typename Run::codec;
+};
+template <split_run Run>
+struct codec_of_run<Run, false> {
+    using type = typename Run::value_codec;
+};
+
+}  // namespace detail
+
+/// The codec of a run's keys or values, and how far their rows are apart.
+template <kv_run Run, bool Key>
+using codec_of = typename detail::codec_of_run<Run, Key>::type;
+template <bool Key, kv_run Run>
+constexpr std::size_t row_bytes_of(const Run& run) noexcept {
+    if constexpr (!Key && split_run<Run>)
+        return run.value_row_bytes();
+    else
+        return run.row_bytes();
+}
+
 /// What a row at p reads of a run.
 template <kv_run Run>
 constexpr position_range seen(const Run& run, std::size_t segment, position p) noexcept {

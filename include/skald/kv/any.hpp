@@ -26,6 +26,7 @@
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
+#include <skald/kv/tiered.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -196,7 +197,7 @@ struct any {
                                     ///< ring's or window's .context
         std::size_t sequences = 1;
         std::size_t context = 0;  ///< as .context of paged, radix, ring and window, where it is not 0; contiguous sequences have .tokens
-        std::size_t step = 512;   ///< as .step of ring and window; the others need none
+        std::size_t step = 512;   ///< as .step of ring, window and tiers; the others need none
     };
 
     using cache = any_cache<Backend>;
@@ -222,7 +223,10 @@ struct any {
 private:
     template <class F>
     auto with_policy(F&& f) const {
+        if (spec.storage == storage_kind::tiered && spec.codec == codec_kind::q4) return f(tiered<f16, grouped<q4>>{tiers()});
         switch (spec.codec) {
+            case codec_kind::kivi4: return with_groups<kivi4>(f);
+            case codec_kind::kivi2: return with_groups<kivi2>(f);
             case codec_kind::f32: return with_codec<f32>(f);
             case codec_kind::bf16: return with_codec<bf16>(f);
             case codec_kind::fp8: return with_codec<fp8>(f);
@@ -232,6 +236,15 @@ private:
             case codec_kind::f16: break;
         }
         return with_codec<f16>(f);
+    }
+
+    tiered_options tiers() const {
+        return {.tokens = room.tokens, .sequences = room.sequences, .hot = spec.hot, .step = room.step, .context = room.context};
+    }
+    template <class Group, class F>
+    auto with_groups(F& f) const {
+        if (spec.storage == storage_kind::paged) return f(paged_tiered<f16, Group>{tiers()});
+        return f(tiered<f16, Group>{tiers()});
     }
 
     template <class Codec, class F>

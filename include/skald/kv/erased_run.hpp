@@ -47,14 +47,19 @@ inline constexpr run_functions functions_of{
 }  // namespace detail
 
 /// Reads as the run it was made from, which outlives it.
-template <codec Codec>
+template <class Codec, class ValueCodec = Codec>
 class erased_run {
 public:
     using codec = Codec;
+    using value_codec = ValueCodec;
 
     template <kv_run Run>
-        requires std::is_same_v<typename Run::codec, Codec>
-    explicit erased_run(const Run& run) noexcept : run_(&run), functions_(&detail::functions_of<Run>), row_bytes_(run.row_bytes()) {}
+        requires std::is_same_v<codec_of<Run, true>, Codec> && std::is_same_v<codec_of<Run, false>, ValueCodec>
+    explicit erased_run(const Run& run) noexcept
+        : run_(&run),
+          functions_(&detail::functions_of<Run>),
+          row_bytes_(row_bytes_of<true>(run)),
+          value_row_bytes_(row_bytes_of<false>(run)) {}
 
     position begin(std::size_t segment) const noexcept { return functions_->begin(run_, segment); }
     position end(std::size_t segment) const noexcept { return functions_->end(run_, segment); }
@@ -65,6 +70,7 @@ public:
         return functions_->value(run_, segment, kv_head, p);
     }
     std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t value_row_bytes() const noexcept { return value_row_bytes_; }
     std::size_t stretch(position p) const noexcept { return functions_->stretch(run_, p); }
 
 protected:
@@ -72,23 +78,23 @@ protected:
     const detail::run_functions* functions_;
 
 private:
-    std::size_t row_bytes_;
+    std::size_t row_bytes_, value_row_bytes_;
 };
 
 /// The same of a run that says which rows read what of it.
-template <codec Codec>
-class erased_selective_run : public erased_run<Codec> {
+template <class Codec, class ValueCodec = Codec>
+class erased_selective_run : public erased_run<Codec, ValueCodec> {
 public:
-    using erased_run<Codec>::erased_run;
+    using erased_run<Codec, ValueCodec>::erased_run;
 
     position_range seen_by(position p) const noexcept { return this->functions_->seen_by(this->run_, p); }
 };
 
 /// The same of a run that queries are turned for.
-template <codec Codec>
-class erased_turning_run : public erased_selective_run<Codec> {
+template <class Codec, class ValueCodec = Codec>
+class erased_turning_run : public erased_selective_run<Codec, ValueCodec> {
 public:
-    using erased_selective_run<Codec>::erased_selective_run;
+    using erased_selective_run<Codec, ValueCodec>::erased_selective_run;
 
     position farthest() const noexcept { return this->functions_->farthest(this->run_); }
 };
@@ -97,12 +103,14 @@ public:
 template <kv_run... Runs>
 auto erase(const std::tuple<Runs...>& runs) noexcept {
     const auto one = []<class Run>(const Run& run) {
+        using keys = codec_of<Run, true>;
+        using values = codec_of<Run, false>;
         if constexpr (turning_run<Run>)
-            return erased_turning_run<typename Run::codec>(run);
+            return erased_turning_run<keys, values>(run);
         else if constexpr (selective_run<Run>)
-            return erased_selective_run<typename Run::codec>(run);
+            return erased_selective_run<keys, values>(run);
         else
-            return erased_run<typename Run::codec>(run);
+            return erased_run<keys, values>(run);
     };
     return std::apply([&](const auto&... run) { return std::tuple{one(run)...}; }, runs);
 }

@@ -166,14 +166,16 @@ private:
 };
 
 /// The policy: `window<f16>{{.window = 1024, .sinks = 4}}`.
-template <codec Codec = f16>
+template <class Codec = f16>
 struct window {
+    static_assert(require_codec<Codec>());
     using cache = window_cache<Codec>;
     window_options options{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
     std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
     std::size_t max_length() const noexcept { return cache::max_length(options); }
+    std::size_t max_step() const noexcept { return options.step; }
     std::string name() const { return concat("window/", options.window, "+", options.sinks, ":", Codec::name); }
 };
 

@@ -37,17 +37,17 @@ struct tile_source {
     /// the keys of at + i and following; i + count is at most `held`, which may be more than n and lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
-        each(from, to, f, [this](const auto& run, position p) { return run.key(segment, kv_head, p); });
+        each<true>(from, to, f);
     }
     /// The same for values.
     template <class F>
     void values(std::size_t from, std::size_t to, const F& f) const noexcept {
-        each(from, to, f, [this](const auto& run, position p) { return run.value(segment, kv_head, p); });
+        each<false>(from, to, f);
     }
 
 private:
-    template <class F, class Address>
-    void each(std::size_t from, std::size_t to, const F& f, const Address& address) const noexcept {
+    template <bool Key, class F>
+    void each(std::size_t from, std::size_t to, const F& f) const noexcept {
         const auto visit = [&]<class Run>(const Run& run) {
             const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
             const position end = std::min(origin + static_cast<position>(to), run.end(segment));
@@ -55,12 +55,12 @@ private:
             const auto rows = [&](std::size_t i, std::size_t count, const std::byte** out) {
                 for (std::size_t done = 0; done < count;) {
                     const position p = begin + static_cast<position>(i + done);
-                    const std::byte* at = address(run, p);
-                    for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += run.row_bytes())
+                    const std::byte* at = Key ? run.key(segment, kv_head, p) : run.value(segment, kv_head, p);
+                    for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += row_bytes_of<Key>(run))
                         out[done++] = at;
                 }
             };
-            f(typename Run::codec{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
+            f(codec_of<Run, Key>{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
               static_cast<std::size_t>(run.end(segment) - begin));
         };
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);

@@ -26,7 +26,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | masked(i, m), either(i, j)        | and with the byte m, or; bitwise                                                     |
 /// | add_bytes(i, m)                   | the byte m added to each                                                             |
 /// | widen(p), widen_nibbles(p)        | words: of signed bytes; of 4 bits, of each byte the lower ones first                 |
-/// | scale_words(w, factor, offset)    | each word · factor + offset                                                          |
+/// | widen_quarters(p, part)           | words: the part's share of those of 8 bytes, 2 bits each; simd_int says their order   |
+/// | scale_words(w, factor, offset)    | each word · factor + offset; both numbers, or both of words                          |
 /// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
 /// | bytes_to_float(b, part)           | the part's share of sixteen signed bytes, converted                                  |

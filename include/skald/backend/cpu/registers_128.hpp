@@ -124,6 +124,16 @@ struct registers<16> {
         const __m128i x = _mm_unpacklo_epi16(words, zero);
         return _mm_and_si128(_mm_or_si128(x, _mm_slli_epi32(x, 12)), _mm_set1_epi32(0x000f000f));
     }
+    SKALD_INLINE static ints widen_quarters(const void* p, std::size_t part) noexcept {
+        std::int32_t bytes;
+        std::memcpy(&bytes, static_cast<const std::byte*>(p) + part % 2 * sizeof bytes, sizeof bytes);
+        const __m128i zero = _mm_setzero_si128(), words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero);
+        const __m128i all = _mm_unpacklo_epi16(words, zero), x = part < 2 ? all : _mm_srli_epi32(all, 4);
+        return _mm_and_si128(_mm_or_si128(x, _mm_slli_epi32(x, 14)), _mm_set1_epi32(0x00030003));
+    }
+    SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
+        return _mm_add_epi16(_mm_mullo_epi16(w, factor), offset);
+    }
     SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
         return _mm_add_epi16(_mm_mullo_epi16(w, _mm_set1_epi16(factor)), _mm_set1_epi16(offset));
     }

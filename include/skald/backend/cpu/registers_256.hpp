@@ -83,6 +83,14 @@ struct registers<32> {
         const __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
         return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 12)), _mm256_set1_epi32(0x000f000f));
     }
+    SKALD_INLINE static ints widen_quarters(const void* p, std::size_t part) noexcept {
+        const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+        const __m256i x = part == 0 ? bytes : _mm256_srli_epi32(bytes, 4);
+        return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 14)), _mm256_set1_epi32(0x00030003));
+    }
+    SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
+        return _mm256_add_epi16(_mm256_mullo_epi16(w, factor), offset);
+    }
     SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
         return _mm256_add_epi16(_mm256_mullo_epi16(w, _mm256_set1_epi16(factor)), _mm256_set1_epi16(offset));
     }

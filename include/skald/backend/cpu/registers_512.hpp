@@ -69,6 +69,14 @@ struct registers<64> {
         const __m512i x = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(static_cast<const __m128i*>(p)));
         return _mm512_and_si512(_mm512_or_si512(x, _mm512_maskz_slli_epi32(0xffff, x, 12)), _mm512_set1_epi32(0x000f000f));
     }
+    SKALD_INLINE static ints widen_quarters(const void* p, std::size_t) noexcept {
+        const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(p));
+        const __m512i x = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_unpacklo_epi64(bytes, _mm_srli_epi16(bytes, 4)));
+        return _mm512_and_si512(_mm512_or_si512(x, _mm512_maskz_slli_epi32(0xffff, x, 14)), _mm512_set1_epi32(0x00030003));
+    }
+    SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
+        return _mm512_add_epi16(_mm512_mullo_epi16(w, factor), offset);
+    }
     SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
         return _mm512_add_epi16(_mm512_mullo_epi16(w, _mm512_set1_epi16(factor)), _mm512_set1_epi16(offset));
     }

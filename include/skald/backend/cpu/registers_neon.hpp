@@ -75,6 +75,15 @@ struct registers<16> {
         const uint32x4_t x = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes))));
         return vreinterpretq_s32_u32(vandq_u32(vorrq_u32(x, vshlq_n_u32(x, 12)), vdupq_n_u32(0x000f000f)));
     }
+    SKALD_INLINE static ints widen_quarters(const void* p, std::size_t part) noexcept {
+        std::uint32_t bytes;
+        std::memcpy(&bytes, static_cast<const std::byte*>(p) + part % 2 * sizeof bytes, sizeof bytes);
+        const uint32x4_t all = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))), x = part < 2 ? all : vshrq_n_u32(all, 4);
+        return vreinterpretq_s32_u32(vandq_u32(vorrq_u32(x, vshlq_n_u32(x, 14)), vdupq_n_u32(0x00030003)));
+    }
+    SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
+        return vreinterpretq_s32_s16(vmlaq_s16(vreinterpretq_s16_s32(offset), vreinterpretq_s16_s32(w), vreinterpretq_s16_s32(factor)));
+    }
     SKALD_INLINE static ints scale_words(ints w, std::int16_t factor, std::int16_t offset) noexcept {
         return vreinterpretq_s32_s16(vmlaq_s16(vdupq_n_s16(offset), vreinterpretq_s16_s32(w), vdupq_n_s16(factor)));
     }

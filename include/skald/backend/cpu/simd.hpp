@@ -211,6 +211,14 @@ public:
     SKALD_INLINE static simd_int widen_nibbles(const void* p) noexcept {
         return make([&](std::size_t i) { return native::widen_nibbles(static_cast<const std::byte*>(p) + i * sizeof(reg) / 4); });
     }
+    /// 8 bytes as words: of byte i the lowest two bits and the next in lane i, the upper four bits in lane i + 8.
+    SKALD_INLINE static simd_int widen_quarters(const void* p) noexcept {
+        return make([&](std::size_t i) { return native::widen_quarters(static_cast<const std::byte*>(p), i); });
+    }
+    /// Each word · its factor + its offset, modulo 2^16.
+    SKALD_INLINE friend simd_int scale_words(simd_int w, simd_int factor, simd_int offset) noexcept {
+        return make([&](std::size_t i) { return native::scale_words(w.r_[i], factor.r_[i], offset.r_[i]); });
+    }
     /// Each word · factor + offset, modulo 2^16.
     SKALD_INLINE friend simd_int scale_words(simd_int w, std::int16_t factor, std::int16_t offset) noexcept {
         return make([&](std::size_t i) { return native::scale_words(w.r_[i], factor, offset); });

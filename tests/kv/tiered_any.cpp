@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Caches of tiers chosen at run time.
+#include <memory_resource>
+#include <span>
+
+#include <skald/kv/any.hpp>
+
+#include "reference/naive.hpp"
+#include "support/catch.hpp"
+#include "support/code_of.hpp"
+
+using namespace skald;
+
+TEST_CASE("tiers chosen at run time are those of their words, and refuse to be saved", "[kv]") {
+    for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2"}) {
+        const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .sequences = 2, .step = 50}};
+        const kv::cache_shape shape{.layers = 1, .kv_heads = 2, .head_dim = 32};
+        auto cache = policy.make(shape, std::pmr::new_delete_resource());
+        CAPTURE(text);
+        CHECK(cache.bytes() == policy.bytes(shape));
+        CHECK(cache.context() == 128);
+        const kv::sequence_id s = cache.open();
+        const kv::segment more{s, 0, 51}, some{s, 0, 50};
+        CHECK(code_of([&] { cache.plan({&more, 1}); }) == errc::cache_full);
+        cache.plan({&some, 1});
+        cache.commit(s);
+        CHECK(cache.length(cache.fork(s)) == 50);
+        CHECK(code_of([&] { kv::save(cache, s, {}, [](std::span<const std::byte>) {}); }) == errc::unsupported);
+    }
+}
