@@ -39,7 +39,14 @@ std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std:
 
 }  // namespace detail
 
-/// Runs the call on a cache whose view is known at compile time.
+/// Runs the call on a cache whose view is known at compile time. A cache may have members of its own for it:
+///
+/// | member                                             | called                                                                     |
+/// |----------------------------------------------------|----------------------------------------------------------------------------|
+/// | c.run_layer(backend, layer, call)                  | in the place of all that follows                                           |
+/// | c.ranges(layer)                                    | for where the step's rows stand in that layer's runs, if not as planned    |
+/// | c.require(layer, variant)                          | to refuse a variant it cannot serve, before anything is written            |
+/// | c.observe(backend, layer, q, shape, variant, room) | after the rows were attended, with rotated queries                         |
 template <class Backend, class Cache>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call) {
     if constexpr (requires { cache.run_layer(backend, layer, call); }) {
@@ -48,8 +55,11 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
         const auto runs = cache.view(layer);
         const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
         backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
+        if constexpr (requires { cache.require(layer, call.variant); }) cache.require(layer, call.variant);
         const auto attend = [&](const auto& variant) {
             backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch);
+            if constexpr (requires { cache.observe(backend, layer, call.q, call.shape, variant, *call.scratch); })
+                cache.observe(backend, layer, call.q, call.shape, variant, *call.scratch);
         };
         if (call.soft_cap == 0.0f)
             attend(call.variant);
