@@ -16,6 +16,9 @@
 #include <skald/kv/any.hpp>
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/evicting.hpp>
+#include <skald/kv/eviction.hpp>
+#include <skald/kv/eviction_policies.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>

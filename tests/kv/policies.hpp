@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
@@ -61,6 +62,14 @@ struct ring_policy : keeping<Window, Step> {
     static kv::ring<Codec> make(std::size_t, std::size_t sequences) { return {{.window = Window, .step = Step, .sequences = sequences}}; }
 };
 
+/// With a budget that no test reaches, it keeps all.
+template <class Policy, class Codec>
+struct evicting_policy : keeping<kv::all_tokens, 23> {
+    static kv::evicting<Policy, Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {{.budget = tokens, .step = 23, .sequences = sequences, .undo = 23}, {}};
+    }
+};
+
 /// Of those that keep all tokens, and of rings.
 using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
@@ -71,7 +80,8 @@ using keeping_policies =
 using ring_policies =
     std::tuple<ring_policy<kv::f32, 7, 20>, ring_policy<kv::f16, 2, 23>, ring_policy<kv::bf16, 30, 40>, ring_policy<kv::q8, 7, 20>,
                ring_policy<kv::q4, 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;
-using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));
+using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
+using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, evicting_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {

@@ -13,6 +13,8 @@
 #include <skald/attention/layer.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/detail/named_eviction.hpp>
+#include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
@@ -27,7 +29,7 @@ namespace skald::kv {
 template <class Backend>
 class any_cache {
 public:
-    static constexpr bool schedule_invariant = true;  // every cache a spec can name today is
+    static constexpr bool schedule_invariant = false;  // evicting storage is not; reads_by_position() tells of the cache it holds
 
     template <kv_cache Cache>
     explicit any_cache(Cache cache) : self_(std::make_unique<model<Cache>>(std::move(cache))) {}
@@ -36,6 +38,7 @@ public:
     std::size_t context() const { return self_->context(); }
     std::size_t window() const { return self_->window(); }
     std::size_t bytes() const { return self_->bytes(); }
+    bool reads_by_position() const { return self_->reads_by_position(); }  ///< schedule_invariant of the cache it holds
     sequence_id open() { return self_->open(); }
     void close(sequence_id s) { self_->close(s); }
     sequence_id fork(sequence_id s) { return self_->fork(s); }
@@ -71,6 +74,7 @@ private:
         virtual std::size_t context() const = 0;
         virtual std::size_t window() const = 0;
         virtual std::size_t bytes() const = 0;
+        virtual bool reads_by_position() const = 0;
         virtual sequence_id open() = 0;
         virtual void close(sequence_id) = 0;
         virtual sequence_id fork(sequence_id) = 0;
@@ -96,6 +100,7 @@ private:
         std::size_t context() const override { return cache.context(); }
         std::size_t window() const override { return cache.window(); }
         std::size_t bytes() const override { return cache.bytes(); }
+        bool reads_by_position() const override { return Cache::schedule_invariant; }
         sequence_id open() override { return cache.open(); }
         void close(sequence_id s) override { cache.close(s); }
         sequence_id fork(sequence_id s) override { return cache.fork(s); }
@@ -123,14 +128,29 @@ private:
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call);
         }
-        void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
-                  const state_options& options) override {
-            kv::save(cache, s, tokens, sink, options, note);
+        void save([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens, [[maybe_unused]] std::string_view note,
+                  [[maybe_unused]] const state_sink& sink, [[maybe_unused]] const state_options& options) override {
+            if constexpr (Cache::schedule_invariant)
+                kv::save(cache, s, tokens, sink, options, note);
+            else
+                refuse_states();
         }
-        saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) override {
-            return detail::restore(cache, s, source, whole, options);
+        saved_text restore([[maybe_unused]] sequence_id s, [[maybe_unused]] const state_source& source, [[maybe_unused]] bool whole,
+                           [[maybe_unused]] const state_options& options) override {
+            if constexpr (Cache::schedule_invariant)
+                return detail::restore(cache, s, source, whole, options);
+            else
+                refuse_states();
         }
-        void require_fit(const state_header& saved, const state_options& options) const override { kv::require_fit(cache, saved, options); }
+        void require_fit([[maybe_unused]] const state_header& saved, [[maybe_unused]] const state_options& options) const override {
+            if constexpr (Cache::schedule_invariant)
+                kv::require_fit(cache, saved, options);
+            else
+                refuse_states();
+        }
+        [[noreturn]] static void refuse_states() {
+            fail(errc::unsupported, "kv cache", "sequences of a cache that drops tokens cannot be saved or restored");
+        }
         Cache cache;
     };
 
@@ -141,11 +161,11 @@ private:
 template <class Backend>
 struct any {
     struct capacity {
-        std::size_t tokens =
-            2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a ring's .context
+        /// As .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; .context of ring and evicting.
+        std::size_t tokens = 2048;
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context of paged, radix and ring, where it is not 0; contiguous sequences have .tokens
-        std::size_t step = 512;   ///< as .step of ring; the others need none
+        std::size_t context = 0;  ///< as .context of the others, where it is not 0; contiguous sequences have .tokens
+        std::size_t step = 512;   ///< as .step of ring and evicting; the others need none
     };
 
     using cache = any_cache<Backend>;
@@ -168,6 +188,15 @@ struct any {
 private:
     template <class F>
     auto with_policy(F&& f) const {
+        if (spec.storage == storage_kind::evicting) {
+            const evicting_options options{.budget = spec.budget,
+                                           .step = room.step,
+                                           .sequences = room.sequences,
+                                           .context = room.context != 0 ? room.context : room.tokens};
+            const detail::named_eviction named{spec.eviction};
+            if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
+            return f(evicting<detail::named_eviction, f16>{options, named});
+        }
         switch (spec.codec) {
             case codec_kind::f32: return with_codec<f32>(f);
             case codec_kind::bf16: return with_codec<bf16>(f);
