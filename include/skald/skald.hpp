@@ -17,6 +17,9 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/erased_run.hpp>
+#include <skald/kv/evicting.hpp>
+#include <skald/kv/eviction.hpp>
+#include <skald/kv/eviction_policies.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/paged.hpp>

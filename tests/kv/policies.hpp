@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
@@ -90,7 +91,15 @@ struct tiered_policy : keeping_all {
     }
 };
 
-/// Of those that keep all tokens, of rings, of windows with sinks, and of tiers.
+/// With a budget that no test reaches, it keeps all.
+template <class Policy, class Codec>
+struct evicting_policy : keeping<kv::all_tokens, 23> {
+    static kv::evicting<Policy, Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {{.budget = tokens, .step = 23, .sequences = sequences, .undo = 23}, {}};
+    }
+};
+
+/// Of those that keep all tokens, of rings, of windows with sinks, of tiers, and of evicting storage that evicts nothing.
 using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
                paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
@@ -104,7 +113,8 @@ using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_poli
 using tiered_policies =
     std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
                tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>>;
-using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}));
+using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
+using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}, evicting_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {

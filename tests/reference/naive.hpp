@@ -204,6 +204,29 @@ public:
                 }
     }
 
+    template <attention::variant Variant, kv_run... Runs>
+    void attention_weights(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::size_t s,
+                           const row_range& rows, const std::tuple<Runs...>& runs, tensor_view<float, 3> out, scratch&) const {
+        for (std::size_t i = 0; i < rows.rows; ++i)
+            for (std::size_t h = 0; h < shape.heads; ++h) {
+                const position p = rows.first_position + static_cast<position>(i);
+                std::vector<double> weight(static_cast<std::size_t>(p) + 1, -std::numeric_limits<double>::infinity());
+                double most = -std::numeric_limits<double>::infinity(), sum = 0;
+                for (position j = variant.begin(p); j <= p; ++j) {
+                    if (!is_seen(runs, s, p, j)) continue;
+                    double dot = 0;
+                    for (std::size_t d = 0; d < shape.head_dim; ++d)
+                        dot += q(rows.first_row + i, h * shape.head_dim + d) *
+                               value_at<true>(runs, s, h / (shape.heads / shape.kv_heads), p, j, d);
+                    double& score = weight[static_cast<std::size_t>(j)];
+                    score = variant.score(vector{static_cast<float>(dot * variant.scale)}).value;
+                    most = std::max(most, score);
+                }
+                for (double& x : weight) sum += x = std::exp(x - most);
+                for (std::size_t j = 0; j < weight.size(); ++j) out(h, i, j) = static_cast<float>(weight[j] / sum);
+            }
+    }
+
     void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {
         for (std::size_t r = 0; r < x.extent(0); ++r)
             for (std::size_t c = 0; c < x.extent(1); ++c) out.values()(r, c) = static_cast<float>(function(kind, x(r, c)));

@@ -51,27 +51,42 @@ void check_trees(std::span<const row_range> ranges, const std::tuple<Runs...>&) 
 
 }  // namespace detail
 
+/// f(variant): the causal one, with caps where the call has some.
+template <class Backend, class F>
+void with_variant(const layer_call<Backend>& call, const F& f) {
+    if (call.soft_cap == 0.0f)
+        f(call.variant);
+    else
+        f(soft_capped{call.variant, call.soft_cap});
+}
+
 /// What comes after the append: the attention of the step's rows over the runs of a layer.
 template <class Backend, kv_run... Runs>
 void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::span<const row_range> ranges,
                   const std::tuple<Runs...>& runs) {
-    const auto attend = [&](const auto& variant) {
-        backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope);
-    };
-    if (call.soft_cap == 0.0f)
-        attend(call.variant);
-    else
-        attend(soft_capped{call.variant, call.soft_cap});
+    with_variant(
+        call, [&](const auto& variant) { backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope); });
 }
 
-/// Runs the call on a cache whose view is known at compile time; attend(ranges, runs) does what attend_layer() would.
+/// Runs the call on a cache whose view is known at compile time; attend(ranges, runs) does what attend_layer() would. A cache may have
+/// members of its own for it:
+///
+/// | member                                             | called                                                                     |
+/// |----------------------------------------------------|----------------------------------------------------------------------------|
+/// | c.run_layer(backend, layer, call)                  | in the place of all that follows                                           |
+/// | c.ranges(layer)                                    | for where the step's rows stand in that layer's runs, if not as planned    |
+/// | c.require(layer, variant)                          | to refuse a variant it cannot serve, before anything is written            |
+/// | c.observe(backend, layer, q, shape, variant, room) | after the rows were attended, with rotated queries                         |
 template <class Backend, class Cache, class Attend>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call, const Attend& attend) {
     const auto runs = cache.view(layer);
     const std::span<const row_range> ranges = detail::ranges_of(cache, layer, call.ranges);
     detail::check_trees<Backend>(ranges, runs);
+    if constexpr (requires { cache.require(layer, call.variant); }) cache.require(layer, call.variant);
     backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
     attend(ranges, runs);
+    if constexpr (requires { cache.observe(backend, layer, call.q, call.shape, call.variant, *call.scratch); })
+        with_variant(call, [&](const auto& variant) { cache.observe(backend, layer, call.q, call.shape, variant, *call.scratch); });
 }
 
 /// Runs the call on any cache.

@@ -226,6 +226,10 @@ constexpr position_range seen(const Run& run, std::size_t segment, position p) n
 /// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
 /// | b.attend(q, shape, variant, ranges, runs, out, scratch, rope) | canonical attention; writes heads side by side into          |
 /// |                                                   | activations. The rope is read for turning runs only                |
+/// | b.attention_weights(q, shape, variant, segment, rows, runs, out, scratch) | what each query gives the positions it sees, for   |
+/// |                                                   | those who ask: row i of `rows`, which are of that segment and have |
+/// |                                                   | been appended, into out(head, i, 0 … its position), zero where the |
+/// |                                                   | variant shows nothing; only caches that look at weights need it    |
 /// | b.activate(x, kind, out)                          | elementwise                                                        |
 /// | b.gate(gate, up, kind, out)                       | f(gate) · up                                                       |
 template <class B>

@@ -18,7 +18,9 @@
 #include <skald/attention/layer.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/detail/named_eviction.hpp>
 #include <skald/kv/erased_run.hpp>
+#include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
@@ -36,7 +38,7 @@ namespace skald::kv {
 template <class Backend>
 class any_cache {
 public:
-    static constexpr bool schedule_invariant = true;  // every cache a spec can name today is
+    static constexpr bool schedule_invariant = false;  // evicting storage is not; reads_by_position() tells of the cache it holds
 
     template <kv_cache Cache>
     explicit any_cache(Cache cache) : self_(std::make_unique<model<Cache>>(std::move(cache))) {}
@@ -46,6 +48,7 @@ public:
     std::size_t window() const { return self_->window(); }
     position farthest() const { return self_->farthest(); }
     std::size_t bytes() const { return self_->bytes(); }
+    bool reads_by_position() const { return self_->reads_by_position(); }  ///< schedule_invariant of the cache it holds
     sequence_id open() { return self_->open(); }
     void close(sequence_id s) { self_->close(s); }
     sequence_id fork(sequence_id s) { return self_->fork(s); }
@@ -92,6 +95,7 @@ private:
         virtual std::size_t window() const = 0;
         virtual position farthest() const = 0;
         virtual std::size_t bytes() const = 0;
+        virtual bool reads_by_position() const = 0;
         virtual sequence_id open() = 0;
         virtual void close(sequence_id) = 0;
         virtual sequence_id fork(sequence_id) = 0;
@@ -124,6 +128,7 @@ private:
         std::size_t window() const override { return cache.window(); }
         position farthest() const override { return kv::farthest(cache); }
         std::size_t bytes() const override { return cache.bytes(); }
+        bool reads_by_position() const override { return Cache::schedule_invariant; }
         sequence_id open() override { return cache.open(); }
         void close(sequence_id s) override { cache.close(s); }
         sequence_id fork(sequence_id s) override { return cache.fork(s); }
@@ -166,21 +171,51 @@ private:
                     attention::attend_layer(backend, call, ranges, erase(runs));
             });
         }
-        void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
-                  const state_options& options) override {
-            kv::save(cache, s, tokens, sink, options, note);
+        void save([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens, [[maybe_unused]] std::string_view note,
+                  [[maybe_unused]] const state_sink& sink, [[maybe_unused]] const state_options& options) override {
+            if constexpr (Cache::schedule_invariant)
+                kv::save(cache, s, tokens, sink, options, note);
+            else
+                refuse_states();
         }
-        saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options) override {
-            return detail::restore(cache, s, source, whole, options);
+        saved_text restore([[maybe_unused]] sequence_id s, [[maybe_unused]] const state_source& source, [[maybe_unused]] bool whole,
+                           [[maybe_unused]] const state_options& options) override {
+            if constexpr (Cache::schedule_invariant)
+                return detail::restore(cache, s, source, whole, options);
+            else
+                refuse_states();
         }
-        void require_fit(const state_header& saved, const state_options& options) const override { kv::require_fit(cache, saved, options); }
-        position select(sequence_id s) override { return detail::select_rows(cache, s); }
-        void load_rows(std::size_t layer, position from, position to, std::span<float> out) const override {
-            detail::load_rows(cache, layer, from, to, out);
+        void require_fit([[maybe_unused]] const state_header& saved, [[maybe_unused]] const state_options& options) const override {
+            if constexpr (Cache::schedule_invariant)
+                kv::require_fit(cache, saved, options);
+            else
+                refuse_states();
         }
-        void store_rows(std::size_t layer, std::size_t head, position from, std::span<const float> keys, std::span<const float> values,
-                        std::vector<float>& scratch) const override {
-            detail::store_rows(cache, layer, head, from, keys, values, scratch);
+        position select([[maybe_unused]] sequence_id s) override {
+            if constexpr (rows_reached)
+                return detail::select_rows(cache, s);
+            else
+                refuse_states();
+        }
+        void load_rows([[maybe_unused]] std::size_t layer, [[maybe_unused]] position from, [[maybe_unused]] position to,
+                       [[maybe_unused]] std::span<float> out) const override {
+            if constexpr (rows_reached)
+                detail::load_rows(cache, layer, from, to, out);
+            else
+                refuse_states();
+        }
+        void store_rows([[maybe_unused]] std::size_t layer, [[maybe_unused]] std::size_t head, [[maybe_unused]] position from,
+                        [[maybe_unused]] std::span<const float> keys, [[maybe_unused]] std::span<const float> values,
+                        [[maybe_unused]] std::vector<float>& scratch) const override {
+            if constexpr (rows_reached)
+                detail::store_rows(cache, layer, head, from, keys, values, scratch);
+            else
+                refuse_states();
+        }
+        static constexpr bool rows_reached = Cache::schedule_invariant && transcodable_cache<Cache>;
+        [[noreturn]] static void refuse_states() {
+            fail(errc::unsupported, "kv cache",
+                 "sequences of a cache that drops tokens or keeps tiers cannot be saved, restored or encoded");
         }
         Cache cache;
     };
@@ -193,11 +228,12 @@ template <class Backend>
 struct any {
     static_assert(backend<Backend>, "skald: kv::any takes the backend of the model, as kv::any<cpu<>>; its cache is named by its spec");
     struct capacity {
-        std::size_t tokens = 2048;  ///< as .tokens of the named storage: each sequence's when contiguous, the pool's when paged or radix; a
-                                    ///< ring's or window's .context
+        /// As .tokens of the named storage: each sequence's when contiguous or tiered, the pool's when paged or radix; .context of the
+        /// others.
+        std::size_t tokens = 2048;
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context of paged, radix, ring and window, where it is not 0; contiguous sequences have .tokens
-        std::size_t step = 512;   ///< as .step of ring, window and tiers; the others need none
+        std::size_t context = 0;  ///< as .context where it is not 0; contiguous sequences have .tokens
+        std::size_t step = 512;   ///< as .step; contiguous, paged and radix storage need none
     };
 
     using cache = any_cache<Backend>;
@@ -224,6 +260,15 @@ private:
     template <class F>
     auto with_policy(F&& f) const {
         if (spec.storage == storage_kind::tiered && spec.codec == codec_kind::q4) return f(tiered<f16, grouped<q4>>{tiers()});
+        if (spec.storage == storage_kind::evicting) {
+            const evicting_options options{.budget = spec.budget,
+                                           .step = room.step,
+                                           .sequences = room.sequences,
+                                           .context = room.context != 0 ? room.context : room.tokens};
+            const detail::named_eviction named{spec.eviction};
+            if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
+            return f(evicting<detail::named_eviction, f16>{options, named});
+        }
         switch (spec.codec) {
             case codec_kind::kivi4: return with_groups<kivi4>(f);
             case codec_kind::kivi2: return with_groups<kivi2>(f);

@@ -115,6 +115,15 @@ position farthest(const C& cache) {
         return no_turn;
 }
 
+/// Whether what row p reads depends on positions only; a cache of a run-time kind says so itself.
+template <kv_cache C>
+bool reads_by_position(const C& c) {
+    if constexpr (requires { c.reads_by_position(); })
+        return c.reads_by_position();
+    else
+        return C::schedule_invariant;
+}
+
 /// What open_with() gives: a new sequence, and how many of the prompt's tokens it holds already.
 struct opened_sequence {
     sequence_id sequence;

@@ -32,7 +32,7 @@ namespace skald::kv {
 template <transcodable_cache Cache>
 void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const state_sink& sink, const encoding_options& options = {},
             std::string_view note = {}) {
-    static_assert(Cache::schedule_invariant, "skald: only caches that read by position alone can be encoded");
+    static_assert(Cache::schedule_invariant || row_access<Cache>, "skald: only caches that read by position alone can be encoded");
     if (options.quality < 1 || options.quality > most_quality)
         fail(errc::invalid_argument, options.place, "a quality of ", options.quality, " was asked for; there are 1 to ", most_quality);
     const cache_shape shape = cache.shape();

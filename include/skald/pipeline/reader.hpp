@@ -74,7 +74,7 @@ private:
 
     /// Keeps what the cache has of all but the last of these tokens.
     void go_to_prefix(std::span<const token_id> tokens) {
-        if constexpr (!Policy::cache::schedule_invariant) {
+        if (!kv::reads_by_position(cache_)) {
             cache_.truncate(sequence_, 0);
             cached_.clear();
         }

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include <skald/backend/cpu/attention.hpp>
+#include <skald/backend/cpu/attention_weights.hpp>
 #include <skald/backend/cpu/matmul.hpp>
 #include <skald/backend/cpu/rope.hpp>
 #include <skald/backend/cpu/rows.hpp>
@@ -103,6 +104,13 @@ public:
     void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
                 const std::tuple<Runs...>& runs, activations& out, scratch& room, const rope_rows& rope = {}) const {
         kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, rope, options_.policy, team());
+    }
+
+    // q: (rows, heads · head_dim); out: (heads, rows observed, positions)
+    template <attention::variant Variant, kv_run... Runs>
+    void attention_weights(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::size_t segment,
+                           const row_range& rows, const std::tuple<Runs...>& runs, tensor_view<float, 3> out, scratch& room) const {
+        kernels::attention_weights<Arch>(q, shape, variant, segment, rows, runs, out, room, team());
     }
 
     void activate(matrix_view<const float> x, activation_kind kind, activations& out) const {

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Evicting caches named at run time are those of the static types.
+#include <array>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <skald/kv/any.hpp>
+#include <skald/model/load.hpp>
+
+#include "reference/naive.hpp"
+#include "support/catch.hpp"
+#include "support/code_of.hpp"
+#include "support/run_model.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+using backend = reference::naive;
+using any = kv::any<backend>;
+
+template <class Policy>
+bool same_as_static(std::string_view spec, Policy p) {
+    const auto m = load_model<backend>(open_model(tiny_model{}).file(), {});
+    const tokens text = random_tokens(100, 101, 3);
+    const any named{kv::parse_spec(spec), {.tokens = 200, .step = 40}};
+    if (named.name() != spec || named.max_length() != 200) return false;
+    const kv::evicting<Policy, kv::f16> fixed{{.budget = 40, .step = 40, .context = 200}, p};
+    if (named.bytes(m.config().cache()) != fixed.bytes(m.config().cache())) return false;
+    runner a(m, named, 40), b(m, fixed, 40);
+    const auto x = a.run(a.cache().open(), text, 40), y = b.run(b.cache().open(), text, 40);
+    return !a.cache().reads_by_position() && x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
+    CHECK(same_as_static("recent:40:f16", kv::recent{}));
+    CHECK(same_as_static("sinks:40:f16", kv::recent{.sinks = 4}));
+    CHECK(same_as_static("h2o:40:f16", kv::h2o{}));
+    CHECK(same_as_static("tova:40:f16", kv::tova{}));
+    CHECK(same_as_static("snapkv:40:f16", kv::snapkv{}));
+    CHECK(same_as_static("pyramid:40:f16", kv::pyramid{}));
+    CHECK_FALSE(same_as_static("h2o:40:f16", kv::recent{}));
+}
+
+TEST_CASE("states of evicting caches are refused", "[kv]") {
+    auto cache = any{kv::parse_spec("h2o:8:q8"), {}}.make({.layers = 1, .kv_heads = 1, .head_dim = 8}, std::pmr::new_delete_resource());
+    const kv::sequence_id s = cache.open();
+    const auto sink = [](std::span<const std::byte>) {};
+    CHECK(code_of([&] { kv::save(cache, s, {}, sink); }) == errc::unsupported);
+    CHECK(code_of([&] { kv::restore(cache, s, std::span<const std::byte>{}); }) == errc::unsupported);
+    CHECK(code_of([&] { kv::require_fit(cache, {}); }) == errc::unsupported);
+    CHECK(any{kv::parse_spec("paged:f16"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
+    static_assert(!any::cache::schedule_invariant);
+}
