@@ -91,12 +91,7 @@ struct row_range {
     const std::uint32_t* parents = nullptr;  // (rows), each less than its row or no_parent; null: no tree
 
     /// Where row i stands. Cost in a tree: its depth.
-    position at(std::size_t i) const noexcept {
-        if (parents == nullptr) return first_position + static_cast<position>(i);
-        position p = first_position;
-        for (std::uint32_t up = parents[i]; up != no_parent; up = parents[up]) ++p;
-        return p;
-    }
+    position at(std::size_t i) const noexcept { return parents == nullptr ? first_position + static_cast<position>(i) : at_depth(i); }
     /// f(p, where) for each position p >= first_position that row i of a tree sees: `where` its key and value are stored; from the last to
     /// the first.
     template <class F>
@@ -104,6 +99,14 @@ struct row_range {
         position p = at(i);
         for (auto up = static_cast<std::uint32_t>(i); up != no_parent; up = parents[up], --p)
             f(p, first_position + static_cast<position>(up));
+    }
+
+private:
+    /// Not inlined, so that kernels' loops over rows of a text stay small.
+    [[gnu::noinline]] position at_depth(std::size_t i) const noexcept {
+        position p = first_position;
+        for (std::uint32_t up = parents[i]; up != no_parent; up = parents[up]) ++p;
+        return p;
     }
 };
 
