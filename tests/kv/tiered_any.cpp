@@ -10,6 +10,7 @@
 #include "support/code_of.hpp"
 
 using namespace skald;
+using namespace skald::test;
 
 TEST_CASE("tiers chosen at run time are those of their words, and refuse to be saved", "[kv]") {
     for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2"}) {

@@ -138,14 +138,17 @@ public:
             for (std::size_t h = 0; h < shape.heads; ++h) rotate(&q(r, h * shape.head_dim), rope, r);
             for (std::size_t h = 0; h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);
         }
-        const auto put = [&]<class Run>(const Run& run, std::size_t s, std::size_t row, position p) {
-            if (sealing_run<Run, vector> || p < run.begin(s) || p >= run.end(s)) return;
-            std::vector<float> padded(round_up(shape.head_dim, 16));
-            for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
-                Run::codec::template encode<vector>(padded.data(), padded.size(), run.key(s, h, p));
-                std::copy_n(&v(row, h * shape.head_dim), shape.head_dim, padded.begin());
-                Run::codec::template encode<vector>(padded.data(), padded.size(), run.value(s, h, p));
+        const auto put = [&]<class Run>([[maybe_unused]] const Run& run, [[maybe_unused]] std::size_t s, [[maybe_unused]] std::size_t row,
+                                        [[maybe_unused]] position p) {
+            if constexpr (!sealing_run<Run, vector>) {
+                if (p < run.begin(s) || p >= run.end(s)) return;
+                std::vector<float> padded(round_up(shape.head_dim, 16));
+                for (std::size_t h = 0; h < shape.kv_heads; ++h) {
+                    std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
+                    Run::codec::template encode<vector>(padded.data(), padded.size(), run.key(s, h, p));
+                    std::copy_n(&v(row, h * shape.head_dim), shape.head_dim, padded.begin());
+                    Run::codec::template encode<vector>(padded.data(), padded.size(), run.value(s, h, p));
+                }
             }
         };
         for (std::size_t s = 0; s < ranges.size(); ++s)
