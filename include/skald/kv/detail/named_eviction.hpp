@@ -19,30 +19,31 @@ public:
     explicit named_eviction(eviction_kind kind) : policy_(of(kind)) {}
 
     std::string name() const {
-        return visit([](const auto& p) { return p.name(); });
+        return std::visit([](const auto& p) { return p.name(); }, policy_);
     }
     std::size_t layer_budget(std::size_t layer, std::size_t layers, std::size_t budget) const {
-        return visit([&](const auto& p) { return detail::layer_budget(p, layer, layers, budget); });
+        return std::visit([&](const auto& p) { return detail::layer_budget(p, layer, layers, budget); }, policy_);
     }
     std::size_t observed(std::size_t rows) const {
-        return visit([&](const auto& p) { return observed_rows(p, rows); });
+        return std::visit([&](const auto& p) { return observed_rows(p, rows); }, policy_);
     }
     bool whole_layer() const {
-        return visit([](const auto& p) { return detail::whole_layer(p); });
+        return std::visit([](const auto& p) { return detail::whole_layer(p); }, policy_);
     }
     bool whole_steps() const {
-        return visit([](const auto& p) { return detail::whole_steps(p); });
+        return std::visit([](const auto& p) { return detail::whole_steps(p); }, policy_);
     }
     float fresh_score() const {
-        return visit([](const auto& p) { return detail::fresh_score(p); });
+        return std::visit([](const auto& p) { return detail::fresh_score(p); }, policy_);
     }
     void observe(const kept_tokens& kept, const observed_row& row) const {
-        visit([&](const auto& p) {
+        const auto see = [&](const auto& p) {
             if constexpr (observing_policy<std::remove_cvref_t<decltype(p)>>) p.observe(kept, row);
-        });
+        };
+        std::visit(see, policy_);
     }
     void worth(const kept_tokens& kept, std::span<float> worth) const {
-        visit([&](const auto& p) { p.worth(kept, worth); });
+        std::visit([&](const auto& p) { p.worth(kept, worth); }, policy_);
     }
 
 private:
@@ -59,11 +60,6 @@ private:
         }
         return h2o{};
     }
-    template <class F>
-    auto visit(const F& f) const {
-        return std::visit(f, policy_);
-    }
-
     kinds policy_;
 };
 
