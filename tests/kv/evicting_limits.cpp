@@ -224,7 +224,8 @@ TEST_CASE("specs name evicting caches", "[kv]") {
     CHECK(s.codec == kv::codec_kind::q8);
     CHECK(s.budget == 512);
     CHECK(kv::parse_spec("h2o:9").codec == kv::codec_kind::f16);
-    for (const char* text : {"h2o", "h2o:", "h2o:0", "h2o:f16", "h2o:12:", "h2o:12:f32", "h2o:1x:f16", "h2o:-1", "h2o/4:f16",
+    CHECK(kv::parse_spec("h2o/4:f16").budget == 4);
+    for (const char* text : {"h2o", "h2o:", "h2o:0", "h2o:f16", "h2o:12:", "h2o:12:f32", "h2o:1x:f16", "h2o:-1", "h2o/:f16",
                              "tova:99999999999", "h2o:12:f16:"}) {
         CAPTURE(text);
         CHECK(code_of([&] { kv::parse_spec(text); }) == errc::invalid_argument);

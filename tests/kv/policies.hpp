@@ -114,6 +114,8 @@ using tiered_policies =
     std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
                tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>>;
 using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
+/// Whose views are one run of one codec, which select() shows.
+using one_run_policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));
 using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}, evicting_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
@@ -179,27 +181,26 @@ bool run_holds(const Cache& cache, const Run& run, std::size_t layer, std::size_
     return true;
 }
 
-/// Whether segment s of the planned step shows its last row the marks of `writers`, and each position from
-/// `first` on in one run.
+/// Whether segment s of the planned step has the marks of `writers`, from `first` on at least, wherever rows read: in what each run holds,
+/// one of them all from `first` on; where tiers hold the same positions, in what they show the last row, each position in one tier.
 template <class Cache>
 bool holds(Cache& cache, std::size_t s, const std::vector<std::uint32_t>& writers, std::size_t first = 0) {
-    const auto length = static_cast<position>(writers.size());
-    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
+    const auto length = static_cast<position>(writers.size()), begin = static_cast<position>(first);
+    const auto right = [&]<class... Runs>(std::size_t layer, const Runs&... run) {
+        constexpr bool tiers = (sealing_run<Runs, format::scalar> || ...);
         position shown = 0;
-        bool right = true;
-        std::apply(
-            [&](const auto&... run) {
-                const auto look = [&](const auto& one) {
-                    const position_range part = seen(one, s, length - 1);
-                    if (part.from >= part.to) return;
-                    shown += std::max<position>(0, part.to - std::max(part.from, static_cast<position>(first)));
-                    right = right && part.from >= 0 && part.to <= length && run_holds(cache, one, layer, s, writers, part);
-                };
-                (look(run), ...);
-            },
-            cache.view(layer));
-        if (!right || shown != length - static_cast<position>(first)) return false;
-    }
+        bool whole = false;
+        const auto look = [&](const auto& one) {
+            const position_range part = tiers ? seen(one, s, length - 1) : position_range{one.begin(s), one.end(s)};
+            if (part.from >= part.to) return true;
+            shown += std::max<position>(0, part.to - std::max(part.from, begin));
+            whole = whole || (part.from <= begin && part.to == length);
+            return part.from >= 0 && part.to <= length && run_holds(cache, one, layer, s, writers, part);
+        };
+        return (look(run) && ...) && (tiers ? shown == length - begin : whole);
+    };
+    for (std::size_t layer = 0; layer < cache.shape().layers; ++layer)
+        if (!std::apply([&](const auto&... run) { return right(layer, run...); }, cache.view(layer))) return false;
     return true;
 }
 

@@ -10,7 +10,7 @@
 using namespace skald;
 using namespace skald::test;
 
-TEMPLATE_LIST_TEST_CASE("random operations on a cache leave what a naive model of it says", "[kv]", policies) {
+TEMPLATE_LIST_TEST_CASE("random operations on a cache leave what a naive model of it says", "[kv]", one_run_policies) {
     const char* const wanted = std::getenv("SKALD_KV_OPERATIONS");
     const std::size_t operations = wanted == nullptr ? 40000 : std::strtoull(wanted, nullptr, 10);
     const auto seed = static_cast<std::uint32_t>(Catch::rngSeed());

@@ -26,7 +26,7 @@ namespace {
 using bytes = std::vector<std::byte>;
 
 template <class Policy>
-using codec_of = typename decltype(Policy::make(1, 1))::cache::run::codec;
+using kept_codec = typename decltype(Policy::make(1, 1))::cache::run::codec;
 
 kv::state_sink into(bytes& out) {
     return [&out](std::span<const std::byte> some) { out.insert(out.end(), some.begin(), some.end()); };
@@ -154,7 +154,7 @@ TEMPLATE_LIST_TEST_CASE("a saved sequence is the same in every cache of its code
             const kv::sequence_id first = to.open();
             grow(to, first, 21, random);
             const bytes neighbour = rows_of(to, first, 21);
-            if constexpr (std::is_same_v<codec_of<To>, codec_of<TestType>>) {
+            if constexpr (std::is_same_v<kept_codec<To>, kept_codec<TestType>>) {
                 ++fitting;
                 const kv::loaded_sequence loaded = kv::load(to, saved, {.model = 3});
                 CHECK(loaded.text.tokens == tokens);

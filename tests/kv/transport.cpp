@@ -390,7 +390,7 @@ TEST_CASE("an encoded sequence of another model or shape is refused by name, one
     CHECK(w.as_it_was());
 }
 
-TEST_CASE("sinks, sources and memory that fail leave the cache as it was", "[kv]") {
+TEST_CASE("sinks, sources and memory that fail leave the cache of an encoded sequence as it was", "[kv]") {
     std::mt19937 random(3);
     constexpr kv::cache_shape shape{.layers = 2, .kv_heads = 2, .head_dim = 24};
     constexpr std::size_t length = 600;

@@ -81,7 +81,7 @@ TEMPLATE_LIST_TEST_CASE("a cache that cannot be made leaves nothing behind", "[m
     CHECK(count >= 4);  // sequences, ranges, places, rows
 }
 
-TEMPLATE_LIST_TEST_CASE("what a cache does between its making and its end takes no memory", "[memory]", policies) {
+TEMPLATE_LIST_TEST_CASE("what a cache does between its making and its end takes no memory", "[memory]", one_run_policies) {
     filled<TestType> f;
     const std::vector<token_id> text = some_tokens(15);
     left = 0;
@@ -106,7 +106,8 @@ TEMPLATE_LIST_TEST_CASE("what a cache does between its making and its end takes 
     CHECK(std::get<0>(seen).row_bytes() > 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a sequence that cannot be saved or restored for want of memory leaves the cache as it was", "[memory]", policies) {
+TEMPLATE_LIST_TEST_CASE("a sequence that cannot be saved or restored for want of memory leaves the cache as it was", "[memory]",
+                        one_run_policies) {
     filled<TestType> f;
     const std::vector<token_id> text = some_tokens(15);
     std::vector<std::byte> saved;

@@ -222,7 +222,7 @@ public:
                         dot += q(rows.first_row + i, h * shape.head_dim + d) *
                                value_at<true>(runs, s, h / (shape.heads / shape.kv_heads), p, j, d);
                     double& score = weight[static_cast<std::size_t>(j)];
-                    score = variant.score(vector{static_cast<float>(dot * variant.scale)}).value;
+                    score = variant.score(vector{static_cast<float>(dot * variant.scale)}, {.head = h, .row = p, .key = j}).value;
                     most = std::max(most, score);
                 }
                 for (double& x : weight) sum += x = std::exp(x - most);

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include <skald/attention/layer.hpp>
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/core/once.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/detail/named_eviction.hpp>
@@ -240,9 +242,7 @@ struct any {
     kv::spec spec{};
     capacity room{};
 
-    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
-        return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
-    }
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const;
     std::size_t bytes(const cache_shape& shape) const {
         return with_policy([&](const auto& policy) { return policy.bytes(shape); });
     }
@@ -311,5 +311,12 @@ private:
         return f(paged<Codec>{pool});
     }
 };
+
+template <class Backend>
+auto any<Backend>::make(const cache_shape& shape, std::pmr::memory_resource* memory) const -> cache {
+    return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
+}
+
+SKALD_ONCE(any<cpu<>>::cache any<cpu<>>::make(const cache_shape&, std::pmr::memory_resource*) const)
 
 }  // namespace skald::kv

@@ -23,11 +23,11 @@ void normalize_scores(float* x, std::size_t from, std::size_t to) noexcept {
     const std::size_t first = from / lanes * lanes;
     V most = nothing;
     for (std::size_t j = first; j < to; j += lanes)
-        most = max(most, choose_range<Arch>(from, to, j, V::load_first(x + j, to - j), nothing));
+        most = max(most, choose_part<Arch>(tile_part{from, to}, j, V::load_first(x + j, to - j), nothing));
     const V shift = V::broadcast(reduce_max(most));
     V sum = V::zero();
     for (std::size_t j = first; j < to; j += lanes) {
-        const V w = decay(choose_range<Arch>(from, to, j, V::load_first(x + j, to - j), nothing) - shift);
+        const V w = decay(choose_part<Arch>(tile_part{from, to}, j, V::load_first(x + j, to - j), nothing) - shift);
         sum = sum + w;
         w.store_first(x + j, to - j);
     }
@@ -44,7 +44,7 @@ void weigh_rows(matrix_view<const float> q, const attention_shape& shape, const 
     constexpr std::size_t tile = attention::tile_size;
     const std::size_t width = attention_scratch::width_of(shape), group = shape.heads / shape.kv_heads;
     float *keys = scratch, *queries = scratch + tile * width;
-    const auto position_of = [&](std::size_t i) { return rows.first + static_cast<position>(i); };
+    const auto position_of = [&](std::size_t i) { return rows.at(i); };
     const auto row_of = [&](std::size_t i, std::size_t g) { return &out(rows.kv_head * group + g, first_out + i, 0); };
     position begin = position_of(0);
     for (std::size_t i = 0; i < rows.rows; ++i) {
@@ -55,7 +55,7 @@ void weigh_rows(matrix_view<const float> q, const attention_shape& shape, const 
                 (V::load_first(x + d, shape.head_dim - d) * V::broadcast(variant.scale)).store(queries + (i * group + g) * width + d);
         }
     }
-    const auto end = static_cast<std::size_t>(position_of(rows.rows));
+    const auto end = static_cast<std::size_t>(position_of(rows.rows - 1)) + 1;
     for (std::size_t t = static_cast<std::size_t>(begin) / tile * tile; t < end; t += tile) {
         const std::size_t here = std::min(tile, end - t);
         const auto references = std::apply([](const auto&... run) { return std::tuple<const Runs&...>(run...); }, runs);
@@ -77,7 +77,9 @@ void weigh_rows(matrix_view<const float> q, const attention_shape& shape, const 
                         part[r] = V::load(a) * V::load(k);
                         for (std::size_t d = lanes; d < width; d += lanes) part[r] = fma(V::load(a + d), V::load(k + d), part[r]);
                     }
-                    variant.score(sum_rows(part)).store_first(row_of(i, g) + t + j, seen - t - j);
+                    const attention::score_place place{
+                        .head = rows.kv_head * group + g, .row = position_of(i), .key = static_cast<position>(t + j)};
+                    variant.score(sum_rows(part), place).store_first(row_of(i, g) + t + j, seen - t - j);
                 }
         }
     }
@@ -94,6 +96,7 @@ void attention_weights(matrix_view<const float> q, const attention_shape& shape,
                        const row_range& rows, const std::tuple<Runs...>& runs, tensor_view<float, 3> out, attention_scratch& scratch,
                        const workers& w) {
     static_assert(!(selective_run<Runs> || ...), "skald: weights are observed where every row reads all of every run");
+    static_assert(!attention::masking<Variant> && !attention::sinking<Variant>, "skald: weights are observed without masks and sinks");
     const std::size_t block = std::min(attention_scratch::least_rows, attention_scratch::rows_of(shape));
     const std::size_t blocks = ceil_div(rows.rows, block);
     w.split(blocks * shape.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t piece) {
@@ -103,7 +106,8 @@ void attention_weights(matrix_view<const float> q, const attention_shape& shape,
                                       .kv_head = i / blocks,
                                       .row = rows.first_row + first,
                                       .rows = std::min(block, rows.rows - first),
-                                      .first = rows.first_position + static_cast<position>(first)};
+                                      .first = first,
+                                      .range = &rows};
             weigh_rows<Arch>(q, shape, variant, part, runs, first, out, scratch.of(piece));
         }
     });
