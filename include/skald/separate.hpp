@@ -10,7 +10,7 @@
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/io/packed_file.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/model/load.hpp>
 #include <skald/text/chat_format.hpp>
 #include <skald/text/tokenizer.hpp>

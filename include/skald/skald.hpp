@@ -14,6 +14,7 @@
 #include <skald/core/thread_pool.hpp>
 #include <skald/io/gguf.hpp>
 #include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/erased_run.hpp>

@@ -1,7 +1,7 @@
 // expect: skald: kv::any takes the backend of the model, as kv::any<cpu<>>
 // SPDX-License-Identifier: MIT
 
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 
 namespace kv = skald::kv;
 

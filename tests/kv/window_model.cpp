@@ -6,7 +6,7 @@
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/window.hpp>

@@ -5,7 +5,7 @@
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/io/gguf.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/model/load.hpp>
 #include <skald/pipeline/pipeline.hpp>

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
@@ -163,7 +163,7 @@ TEST_CASE("beam searches take over what earlier prompts left", "[pipeline]") {
     };
     CHECK(prompt_rows(a) == 50);
     CHECK(prompt_rows(b) == 50);
-    CHECK(prompt_rows(a) == 2);  // six whole blocks of a prompt of 50
+    CHECK(prompt_rows(a) == 2);       // six whole blocks of a prompt of 50
     CHECK(prompt_rows(b + a) == 52);  // six of b
     CHECK(prompt_rows(b + a) == 1);
     CHECK(prompt_rows(a + b) == 52);

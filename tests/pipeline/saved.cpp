@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/state_file.hpp>
 #include <skald/model/load.hpp>

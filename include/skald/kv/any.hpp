@@ -16,8 +16,6 @@
 #include <vector>
 
 #include <skald/attention/layer.hpp>
-#include <skald/backend/cpu/cpu.hpp>
-#include <skald/core/once.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/detail/named_eviction.hpp>
@@ -316,7 +314,5 @@ template <class Backend>
 auto any<Backend>::make(const cache_shape& shape, std::pmr::memory_resource* memory) const -> cache {
     return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
 }
-
-SKALD_ONCE(any<cpu<>>::cache any<cpu<>>::make(const cache_shape&, std::pmr::memory_resource*) const)
 
 }  // namespace skald::kv
