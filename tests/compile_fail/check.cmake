@@ -4,7 +4,7 @@ file(STRINGS "${source}" first_line LIMIT_COUNT 1)
 if(NOT first_line MATCHES "^// expect: (.+)$")
     message(FATAL_ERROR "${source}: the first line must be // expect: TEXT")
 endif()
-set(expected "${CMAKE_MATCH_1}")
+string(REPLACE "\\;" ";" expected "${CMAKE_MATCH_1}")  # file(STRINGS) marks semicolons
 
 list(TRANSFORM folders PREPEND "-I")
 execute_process(COMMAND "${compiler}" -std=c++20 -fsyntax-only ${folders} "${source}" RESULT_VARIABLE result ERROR_VARIABLE message

@@ -37,7 +37,7 @@ constexpr std::uint64_t root(std::uint64_t x) noexcept {
 
 /// The tables of all widths. p(k) ∝ q^(k²) with q = exp(-1 / 2σ²), in 32 binary digits; a width twice as great has the fourth root of q.
 inline void make_bell_tables(std::span<bell_table> out) noexcept {
-    std::array<std::uint64_t, widths_an_octave> q{1440801, 5145013, 15004422, 36905875, 78665070, 148652826, 253857248, 398132550};
+    std::uint64_t q[widths_an_octave]{1440801, 5145013, 15004422, 36905875, 78665070, 148652826, 253857248, 398132550};
     for (std::size_t i = 0; i < out.size(); ++i) {
         std::uint64_t& base = q[i % widths_an_octave];
         if (i >= widths_an_octave) base = root(root(base << 32) << 32);
