@@ -30,7 +30,8 @@ bool same_as_static(std::string_view spec, Policy p) {
     if (named.name() != spec || named.max_length() != 200) return false;
     const kv::evicting<Policy, kv::f16> fixed{{.budget = 40, .step = 40, .context = 200}, p};
     if (named.bytes(m.config().cache()) != fixed.bytes(m.config().cache())) return false;
-    runner a(m, named, 40), b(m, fixed, 40);
+    runner a(m, named, 40);
+    runner b(m, fixed, 40);
     const auto x = a.run(a.cache().open(), text, 40), y = b.run(b.cache().open(), text, 40);
     return !a.cache().reads_by_position() && x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
 }

@@ -153,10 +153,10 @@ TEST_CASE("a row of window storage attends to sinks and window at the positions 
             CAPTURE(rope.interleaved, rope.dims, window, sinks);
             const reference::naive naive;
             const kv::window<kv::f32> policy{{.window = window, .sinks = sinks, .step = length}};
-            const std::vector<float> expected = read(naive, policy.make(shape, naive.memory()), text, variant, [] { return length; });
+            const std::vector<float> expected = read(naive, policy.make(shape, naive.memory()), text, variant, [&] { return length; });
             for (const compute how : {compute::exact, compute::native}) {
                 const cpu<> backend({.policy = how});
-                const std::vector<float> got = read(backend, policy.make(shape, backend.memory()), text, variant, [] { return length; });
+                const std::vector<float> got = read(backend, policy.make(shape, backend.memory()), text, variant, [&] { return length; });
                 CHECK(greatest_difference(got, expected) < (how == compute::exact ? 1e-4 : 1e-2));
             }
 
@@ -187,7 +187,7 @@ TEMPLATE_TEST_CASE("window storage is bitwise the same in every schedule", "[kv]
             const auto made = [&, window = window, sinks = sinks](std::size_t step) {
                 return kv::window<TestType>{{.window = window, .sinks = sinks, .step = step}}.make(shape, backend.memory());
             };
-            const std::vector<float> expected = read(backend, made(length), text, variant, [] { return length; });
+            const std::vector<float> expected = read(backend, made(length), text, variant, [&] { return length; });
             for (const std::size_t chunk : {1, 5, 64, 150}) {
                 CAPTURE(policy == compute::exact, window, sinks, chunk);
                 const auto sizes = [chunk] { return chunk; };
@@ -204,8 +204,8 @@ TEMPLATE_TEST_CASE("window storage is bitwise the same in every schedule", "[kv]
             // Layers that see less keep to it.
             const attention::causal near{0.3f, 9};
             const auto flat = kv::contiguous<TestType>{{.tokens = length}};
-            const std::vector<float> inside = read(backend, made(length), text, near, [] { return length; });
-            CHECK(greatest_difference(inside, read(backend, flat.make(shape, backend.memory()), text, near, [] { return length; })) <
+            const std::vector<float> inside = read(backend, made(length), text, near, [&] { return length; });
+            CHECK(greatest_difference(inside, read(backend, flat.make(shape, backend.memory()), text, near, [&] { return length; })) <
                   (sinks == 0 ? 1e-30 : 1e-2));
         }
 }
