@@ -37,7 +37,7 @@ namespace detail {
 inline bin_sizes bins_of(unsigned quality) noexcept {
     constexpr std::array<bin_sizes, most_quality> all{{{{1.4f, 1.2f, 0.9f}, {1.2f, 1.6f, 2.8f}},
                                                        {{1.0f, 0.85f, 0.65f}, {0.85f, 1.15f, 2.0f}},
-                                                       {{0.7f, 0.6f, 0.37f}, {0.6f, 0.8f, 1.6f}},
+                                                       {{0.7f, 0.6f, 0.4f}, {0.6f, 0.8f, 1.6f}},
                                                        {{0.35f, 0.3f, 0.22f}, {0.3f, 0.4f, 0.7f}},
                                                        {{0.1f, 0.1f, 0.1f}, {0.1f, 0.1f, 0.1f}}}};
     return all[quality - 1];
