@@ -29,6 +29,7 @@
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/byte_source.hpp>
+#include <skald/io/detail/descriptor.hpp>
 
 namespace skald::io {
 
@@ -73,7 +74,7 @@ class mapped_file final : public memory_source {
 public:
     /// Throws errc::io if the file cannot be opened or mapped, or is no regular file.
     explicit mapped_file(const std::filesystem::path& path) : memory_source({}, path.string()), modified_(detail::modified(path)) {
-        const descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+        const detail::descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
         if (file.number < 0) refuse("cannot be opened");
         struct stat status{};
         if (::fstat(file.number, &status) != 0) refuse("cannot be examined");
@@ -99,16 +100,6 @@ protected:
     }
 
 private:
-    struct descriptor {
-        explicit descriptor(int n) noexcept : number(n) {}
-        descriptor(const descriptor&) = delete;
-        descriptor& operator=(const descriptor&) = delete;
-        ~descriptor() {
-            if (number >= 0) ::close(number);
-        }
-        int number;
-    };
-
     [[noreturn]] void refuse(std::string_view what) const {
         fail(errc::io, name(), what, ": ", std::error_code(errno, std::generic_category()).message());
     }

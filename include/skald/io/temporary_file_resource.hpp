@@ -23,6 +23,7 @@
 
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
+#include <skald/io/detail/descriptor.hpp>
 
 namespace skald::io {
 
@@ -38,16 +39,6 @@ public:
     const std::filesystem::path& folder() const noexcept { return folder_; }
 
 private:
-    struct descriptor {
-        explicit descriptor(int n) noexcept : number(n) {}
-        descriptor(const descriptor&) = delete;
-        descriptor& operator=(const descriptor&) = delete;
-        ~descriptor() {
-            if (number >= 0) ::close(number);
-        }
-        int number;
-    };
-
     static std::size_t page() noexcept { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
     static std::size_t size_of(std::size_t bytes) {
         return round_up(checked_size(std::max<std::size_t>(bytes, 1), "temporary file"), page()).size();
@@ -59,7 +50,7 @@ private:
             fail(errc::invalid_argument, folder_.string(), "memory in a file is aligned to ", page(), " bytes, not to ", alignment);
         const std::size_t size = size_of(bytes);
         std::string name = (folder_ / "skald-XXXXXX").string();
-        const descriptor file(::mkostemp(name.data(), O_CLOEXEC));
+        const detail::descriptor file(::mkostemp(name.data(), O_CLOEXEC));
         if (file.number < 0) refuse("no temporary file can be made", errno);
         ::unlink(name.c_str());
         if (const int status = ::posix_fallocate(file.number, 0, static_cast<off_t>(size)); status != 0)

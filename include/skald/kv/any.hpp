@@ -259,10 +259,7 @@ private:
     auto with_policy(F&& f) const {
         if (spec.storage == storage_kind::tiered && spec.codec == codec_kind::q4) return f(tiered<f16, grouped<q4>>{tiers()});
         if (spec.storage == storage_kind::evicting) {
-            const evicting_options options{.budget = spec.budget,
-                                           .step = room.step,
-                                           .sequences = room.sequences,
-                                           .context = room.context != 0 ? room.context : room.tokens};
+            const evicting_options options{.budget = spec.budget, .step = room.step, .sequences = room.sequences, .context = context()};
             const detail::named_eviction named{spec.eviction};
             if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
             return f(evicting<detail::named_eviction, f16>{options, named});
@@ -281,6 +278,8 @@ private:
         return with_codec<f16>(f);
     }
 
+    /// Of storages whose memory does not bound a sequence.
+    std::size_t context() const { return room.context != 0 ? room.context : room.tokens; }
     tiered_options tiers() const {
         return {.tokens = room.tokens, .sequences = room.sequences, .hot = spec.hot, .step = room.step, .context = room.context};
     }
@@ -294,16 +293,10 @@ private:
     auto with_codec(F& f) const {
         if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
         if (spec.storage == storage_kind::ring)
-            return f(ring<Codec>{{.window = spec.window,
-                                  .step = room.step,
-                                  .sequences = room.sequences,
-                                  .context = room.context != 0 ? room.context : room.tokens}});
+            return f(ring<Codec>{{.window = spec.window, .step = room.step, .sequences = room.sequences, .context = context()}});
         if (spec.storage == storage_kind::window)
-            return f(window<Codec>{{.window = spec.window,
-                                    .sinks = spec.sinks,
-                                    .step = room.step,
-                                    .sequences = room.sequences,
-                                    .context = room.context != 0 ? room.context : room.tokens}});
+            return f(window<Codec>{
+                {.window = spec.window, .sinks = spec.sinks, .step = room.step, .sequences = room.sequences, .context = context()}});
         const paged_options pool{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
         if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool});
         return f(paged<Codec>{pool});
