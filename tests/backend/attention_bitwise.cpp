@@ -15,7 +15,7 @@ TEMPLATE_LIST_TEST_CASE("rows attend alike in one step and in many", "[backend]"
             const auto variants = [&](compute policy, const auto& variant) {
                 const cpu<TestType> backend({.policy = policy});
                 const std::vector<float> whole = in_chunks(backend, q, shape, variant, length, length, cache.runs());
-                for (const std::size_t chunk : {1, 2, 7, 64, 100}) {
+                for (const std::size_t chunk : {1, 7, 64}) {
                     CAPTURE(head_dim, group, chunk);
                     CHECK(same_bits(in_chunks(backend, q, shape, variant, length, chunk, cache.runs(130)), whole));
                 }

@@ -72,17 +72,41 @@ private:
     std::vector<std::byte> keys_, values_;
 };
 
+/// Rows of q one after another through one backend.
+template <class Backend>
+class attending {
+public:
+    attending(const Backend& backend, const attention_shape& shape, std::size_t most_rows)
+        : backend_(backend),
+          shape_(shape),
+          out_(backend.make_activations(most_rows, shape.heads * shape.head_dim)),
+          scratch_(backend.make_scratch(shape)) {}
+
+    /// q: (rows, heads · head_dim), the rows of all ranges; their results are added to `to`.
+    template <class Variant, class Runs>
+    void add(std::span<const float> q, const Variant& variant, std::span<const row_range> ranges, const Runs& runs,
+             std::vector<float>& to) {
+        const std::size_t cols = shape_.heads * shape_.head_dim, rows = q.size() / cols;
+        out_.resize(rows, cols);
+        backend_.attend({q.data(), {rows, cols}}, shape_, variant, ranges, runs, out_, scratch_);
+        const auto values = std::as_const(out_).values();
+        to.insert(to.end(), values.data(), values.data() + rows * cols);
+    }
+
+private:
+    const Backend& backend_;
+    attention_shape shape_;
+    decltype(std::declval<const Backend&>().make_activations(1, 1)) out_;
+    decltype(std::declval<const Backend&>().make_scratch(std::declval<const attention_shape&>())) scratch_;
+};
+
 /// q of all ranges through attend(). // (rows, heads · head_dim)
 template <class Backend, class Variant, class Runs>
 std::vector<float> attend(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,
                           std::span<const row_range> ranges, const Runs& runs) {
-    const std::size_t cols = shape.heads * shape.head_dim, rows = q.size() / cols;
-    auto out = backend.make_activations(rows, cols);
-    out.resize(rows, cols);
-    auto scratch = backend.make_scratch(shape);
-    backend.attend({q.data(), {rows, cols}}, shape, variant, ranges, runs, out, scratch);
-    const auto values = std::as_const(out).values();
-    return {values.data(), values.data() + rows * cols};
+    std::vector<float> out;
+    attending(backend, shape, q.size() / (shape.heads * shape.head_dim)).add(q, variant, ranges, runs, out);
+    return out;
 }
 
 /// Rows 0 … length - 1 in steps of `chunk`.
@@ -90,14 +114,11 @@ template <class Backend, class Variant, class Runs>
 std::vector<float> in_chunks(const Backend& backend, const std::vector<float>& q, const attention_shape& shape, const Variant& variant,
                              std::size_t length, std::size_t chunk, const Runs& runs) {
     const std::size_t cols = shape.heads * shape.head_dim;
+    attending steps(backend, shape, chunk);
     std::vector<float> out;
     for (std::size_t at = 0; at < length; at += chunk) {
-        const std::size_t rows = std::min(chunk, length - at);
-        const row_range range{0, rows, static_cast<position>(at)};
-        const auto first = q.begin() + static_cast<std::ptrdiff_t>(at * cols);
-        const std::vector<float> part =
-            attend(backend, {first, first + static_cast<std::ptrdiff_t>(rows * cols)}, shape, variant, std::span(&range, 1), runs);
-        out.insert(out.end(), part.begin(), part.end());
+        const row_range range{0, std::min(chunk, length - at), static_cast<position>(at)};
+        steps.add(std::span(q).subspan(at * cols, range.rows * cols), variant, std::span(&range, 1), runs, out);
     }
     return out;
 }

@@ -209,7 +209,7 @@ private:
         if (part.from >= part.to) return;
         const bool turn = turns(rows, run);
         if (turn) load_queries(rows, run);
-        fold_part(rows, part, t, state, seen_of<Run>{run, rows.segment}, run);
+        fold_part(rows, part, t, state, seen_of(run, rows.segment), run);
         if (turn) load_queries(rows, unturned{});
     }
 

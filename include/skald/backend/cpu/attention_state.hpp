@@ -76,13 +76,24 @@ struct all_seen {
     position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
     position standing(position p) const noexcept { return p; }
 };
-/// … or what one run shows them.
-template <selective_run Run>
-struct seen_of {
-    const Run& run;
-    std::size_t segment;
-    position_range operator()(position p) const noexcept { return seen(run, segment, p); }
-    position standing(position p) const noexcept { return skald::standing(run, p); }
+/// … or what one run shows them. Its type is forgotten here, so that folds are compiled once for all runs.
+class seen_of {
+public:
+    template <selective_run Run>
+    seen_of(const Run& run, std::size_t segment) noexcept
+        : run_(&run),
+          segment_(segment),
+          seen_([](const void* r, std::size_t s, position p) noexcept { return seen(*static_cast<const Run*>(r), s, p); }),
+          standing_([](const void* r, position p) noexcept { return skald::standing(*static_cast<const Run*>(r), p); }) {}
+
+    position_range operator()(position p) const noexcept { return seen_(run_, segment_, p); }
+    position standing(position p) const noexcept { return standing_(run_, p); }
+
+private:
+    const void* run_;
+    std::size_t segment_;
+    position_range (*seen_)(const void*, std::size_t, position) noexcept;
+    position (*standing_)(const void*, position) noexcept;
 };
 
 /// What a query sees of a tile: positions [from, to) of it, in [0, tile_size]; nothing: from == to. …
