@@ -54,13 +54,26 @@ std::vector<double> plain_head(const float* q, std::size_t head_dim, float scale
     return out;
 }
 
-/// Bytes of keys and values of one head that a row at p reads.
+/// Bytes of keys and values of one head that a row at p reads: rows of a run are equally far apart, or whole groups of them are.
 template <class... Runs>
 double bytes_read(position p, const std::tuple<Runs...>& runs) {
-    std::size_t bytes = 0;
-    each_read(p, runs,
-              [&](const auto& run, const std::byte*, const std::byte*) { bytes += row_bytes_of<true>(run) + row_bytes_of<false>(run); });
-    return static_cast<double>(bytes);
+    double bytes = 0;
+    const auto add = [&]<class Run>(const Run& run) {
+        const position_range part = seen(run, 0, p);
+        const position first = part.from, last = std::min(part.to, p + 1);
+        if (first >= last) return;
+        const auto n = static_cast<position>(run.stretch(first));
+        const bool grouped = n > 1 && n < last - first;
+        const position next = grouped ? first + n : first;
+        const auto apart = [&](const std::byte* a, const std::byte* b, std::size_t row) {
+            return grouped ? static_cast<double>(b - a) / static_cast<double>(n) : static_cast<double>(row);
+        };
+        bytes += (apart(run.key(0, 0, first), run.key(0, 0, next), row_bytes_of<true>(run)) +
+                  apart(run.value(0, 0, first), run.value(0, 0, next), row_bytes_of<false>(run))) *
+                 static_cast<double>(last - first);
+    };
+    std::apply([&](const auto&... run) { (add(run), ...); }, runs);
+    return bytes;
 }
 
 template <class Policy>

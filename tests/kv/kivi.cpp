@@ -158,6 +158,47 @@ TEMPLATE_LIST_TEST_CASE("rows of KIVI are the same values one by one, by vectors
     }
 }
 
+TEMPLATE_LIST_TEST_CASE("KIVI lays out words as rows have them one by one", "[kv]", groups) {
+    for (const std::size_t width : {16, 48, 64, 512}) {
+        const std::vector<float> x = group_of<TestType>(width, static_cast<unsigned>(width) + 9, 5.0f);
+        for (const bool keys : {true, false}) {
+            const auto bytes = sealed<TestType, vector>(x, width, keys);
+            std::vector<const std::byte*> rows(TestType::tokens);
+            const auto check = [&]<class Codec>(Codec, std::size_t first) {
+                CAPTURE(width, keys, first);
+                // Room for units of 32 channels, though no more than `width` of values are written.
+                const std::size_t columns = keys ? kv::word_unit : width,
+                                  pairs = keys ? round_up(width, kv::word_unit) / 2 : kv::lane_count;
+                std::vector<std::int32_t> out(pairs * columns);
+                float scales[kv::word_unit];
+                Codec::template lay_out<ints>(rows[first], width, scales, out.data(), columns);
+                for (std::size_t r = 0; r < kv::word_unit; ++r) {
+                    REQUIRE(scales[r] == Codec::scale(rows[first + r]));
+                    for (std::size_t unit = 0; unit * kv::word_unit < width; ++unit) {
+                        std::int16_t words[kv::word_unit];
+                        Codec::template words<ints>(rows[first + r], unit).store(words);
+                        for (std::size_t w = 0; w < kv::word_unit; ++w) {
+                            const std::size_t channel = unit * kv::word_unit + w / 2 + w % 2 * kv::lane_count;
+                            if (!keys && channel >= width) continue;
+                            const std::size_t pair = keys ? unit * kv::lane_count + w / 2 : r % kv::lane_count;
+                            const std::int32_t both = out[pair * columns + (keys ? r : channel)];
+                            const std::size_t half = keys ? w % 2 : r / kv::lane_count;
+                            REQUIRE(static_cast<std::int16_t>(half == 0 ? both : both >> 16) == words[w]);
+                        }
+                    }
+                }
+            };
+            each_row<TestType>(bytes, width, keys, [&](const std::byte* row, std::size_t r, auto) { rows[r] = row; });
+            for (std::size_t first = 0; first < TestType::tokens; first += kv::word_unit) {
+                if (keys)
+                    check(typename TestType::key_codec{}, first);
+                else
+                    check(typename TestType::value_codec{}, first);
+            }
+        }
+    }
+}
+
 TEMPLATE_LIST_TEST_CASE("KIVI's words are in bounds whatever is sealed", "[kv]", groups) {
     const std::size_t width = 64;
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 3e38f, 1e-42f, 0.0f})

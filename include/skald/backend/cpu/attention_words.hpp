@@ -191,6 +191,16 @@ private:
         };
         each([&]<class Codec>(Codec codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
             const std::byte *rows[unit], *next[unit];
+            if constexpr (attention::woven_codec<Codec>) {
+                if (n == unit) {  // the first row is all that lay_out() needs
+                    addresses(0, 1, rows);
+                    next[0] = rows[0];
+                    addresses(unit, std::min<std::size_t>(held - unit, 1), next);
+                    lay_out(codec, rows, upcoming_rows{next, 0});
+                    whole = true;
+                    return;
+                }
+            }
             addresses(0, n, rows);
             if (n == unit) {
                 const std::size_t bytes = Codec::row_bytes(width_), more = std::min(held - unit, unit);
@@ -270,43 +280,51 @@ private:
 
     template <class Codec>
     SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
-        with_vectors([&](auto vectors) {
-            alignas(64) float factor[lanes] = {};
-            alignas(64) std::int32_t words[lanes][lanes];
-            for (std::size_t h = 0; h < unit; h += lanes) {
-                measure<word_size::length, Codec>(rows + h, vectors, next, h, factor, key_scale_ + at + h);
-                for (std::size_t i = 0; i < vectors; i += 2) {
-                    for (std::size_t r = 0; r < lanes; ++r)
-                        words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[r])).store(words[r]);
-                    transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
+        if constexpr (attention::woven_codec<Codec>) {
+            Codec::fetch(next.row[0], width_);
+            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size);
+        } else
+            with_vectors([&](auto vectors) {
+                alignas(64) float factor[lanes] = {};
+                alignas(64) std::int32_t words[lanes][lanes];
+                for (std::size_t h = 0; h < unit; h += lanes) {
+                    measure<word_size::length, Codec>(rows + h, vectors, next, h, factor, key_scale_ + at + h);
+                    for (std::size_t i = 0; i < vectors; i += 2) {
+                        for (std::size_t r = 0; r < lanes; ++r)
+                            words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[r])).store(words[r]);
+                        transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
+                    }
                 }
-            }
-        });
+            });
     }
 
     template <class Codec>
     SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
-        with_vectors([&](auto vectors) {
-            alignas(64) float factor[unit] = {};
-            for (std::size_t h = 0; h < unit; h += lanes)
-                measure<word_size::greatest, Codec>(rows + h, vectors, next, h, factor + h, value_scale_ + at + h);
-            for (std::size_t r = 0; r < lanes; ++r) {
-                std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
-                if constexpr (attention::word_codec<Codec>) {
-                    for (std::size_t i = 0; i < vectors; i += 2) {
-                        const I a = Codec::template words<I>(rows[r], i / 2), b = Codec::template words<I>(rows[r + lanes], i / 2);
-                        low_words(a, b).store(out + i * lanes);
-                        if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
+        if constexpr (attention::woven_codec<Codec>) {
+            Codec::fetch(next.row[0], width_);
+            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_);
+        } else
+            with_vectors([&](auto vectors) {
+                alignas(64) float factor[unit] = {};
+                for (std::size_t h = 0; h < unit; h += lanes)
+                    measure<word_size::greatest, Codec>(rows + h, vectors, next, h, factor + h, value_scale_ + at + h);
+                for (std::size_t r = 0; r < lanes; ++r) {
+                    std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
+                    if constexpr (attention::word_codec<Codec>) {
+                        for (std::size_t i = 0; i < vectors; i += 2) {
+                            const I a = Codec::template words<I>(rows[r], i / 2), b = Codec::template words<I>(rows[r + lanes], i / 2);
+                            low_words(a, b).store(out + i * lanes);
+                            if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
+                        }
+                    } else {
+                        const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
+                        for (std::size_t i = 0; i < vectors; ++i)
+                            low_words(to_words(Codec::template decode<V>(rows[r], i * lanes), by_a),
+                                      to_words(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
+                                .store(out + i * lanes);
                     }
-                } else {
-                    const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
-                    for (std::size_t i = 0; i < vectors; ++i)
-                        low_words(to_words(Codec::template decode<V>(rows[r], i * lanes), by_a),
-                                  to_words(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
-                            .store(out + i * lanes);
                 }
-            }
-        });
+            });
     }
 
     /// At most 16 queries.
@@ -314,8 +332,9 @@ private:
     void fold_block(const Variant& variant, const Visible& visible, std::size_t query, std::size_t count,
                     const fold_state& state) noexcept {
         std::size_t first = tile_size, last = 0;
+        decltype(visible(query)) parts[block];
         for (std::size_t q = 0; q < count; ++q) {
-            const auto part = visible(query + q);
+            const auto part = parts[q] = visible(query + q);
             if (part.from == part.to) continue;
             first = std::min(first, part.from / unit * unit);
             last = std::max(last, round_up(part.to, unit));
@@ -323,7 +342,7 @@ private:
         if (first >= last) return;
         multiply_keys(query, count, first, last);
         alignas(64) float rescale[block], worth[block];
-        weigh_block(variant, visible, query, count, first, last, state, rescale, worth);
+        weigh_block(variant, visible, parts, query, count, first, last, state, rescale, worth);
         multiply_values(count, first, last);
         for (std::size_t q = 0; q < count; ++q) {
             float* acc = state.acc + (query + q) * width_;
@@ -361,15 +380,15 @@ private:
     }
 
     /// From products to weights in words: step after step for all queries, so that none waits for another's sums across lanes.
-    template <class Variant, class Visible>
-    void weigh_block(const Variant& variant, const Visible& visible, std::size_t query, std::size_t count, std::size_t first,
-                     std::size_t last, const fold_state& state, float* rescale, float* worth) noexcept {
+    template <class Variant, class Visible, class Part>
+    void weigh_block(const Variant& variant, const Visible& visible, const Part (&parts)[block], std::size_t query, std::size_t count,
+                     std::size_t first, std::size_t last, const fold_state& state, float* rescale, float* worth) noexcept {
         constexpr float infinity = std::numeric_limits<float>::infinity();
         const V nothing = V::broadcast(-infinity);
         alignas(64) float shift[block], factor[block];
         V most[block];  // greatest scores, then squares of weights
         for (std::size_t q = 0; q < count; ++q) {
-            const auto part = visible(query + q);
+            const Part& part = parts[q];
             const V scale = V::broadcast(query_scale_[query + q]);
             V m = nothing;
             for (std::size_t j = first; j < last; j += lanes) {
@@ -390,7 +409,7 @@ private:
 
         V sums[block];
         for (std::size_t q = 0; q < count; ++q) {
-            const auto part = visible(query + q);
+            const Part& part = parts[q];
             float* weight = weights_ + q * tile_size;
             const V by = V::broadcast(shift[q]);
             V sum = V::zero(), squares = V::broadcast(least * least);  // so that none is subnormal

@@ -27,6 +27,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | add_bytes(i, m)                   | the byte m added to each                                                             |
 /// | widen(p), widen_nibbles(p)        | words: of signed bytes; of 4 bits, of each byte the lower ones first                 |
 /// | widen_quarters(p, part)           | words: the part's share of those of 8 bytes, 2 bits each; simd_int says their order   |
+/// | code_words<Bits, N>(i)            | words: of each word the bits from Bits · N on                                        |
 /// | scale_words(w, factor, offset)    | each word · factor + offset; both numbers, or both of words                          |
 /// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |

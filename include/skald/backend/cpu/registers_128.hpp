@@ -131,6 +131,10 @@ struct registers<16> {
         const __m128i all = _mm_unpacklo_epi16(words, zero), x = part < 2 ? all : _mm_srli_epi32(all, 4);
         return _mm_and_si128(_mm_or_si128(x, _mm_slli_epi32(x, 14)), _mm_set1_epi32(0x00030003));
     }
+    template <int Bits, int N>
+    SKALD_INLINE static ints code_words(ints i) noexcept {
+        return _mm_and_si128(_mm_srli_epi16(i, Bits * N), _mm_set1_epi16((1 << Bits) - 1));
+    }
     SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
         return _mm_add_epi16(_mm_mullo_epi16(w, factor), offset);
     }

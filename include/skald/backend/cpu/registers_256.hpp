@@ -88,6 +88,10 @@ struct registers<32> {
         const __m256i x = part == 0 ? bytes : _mm256_srli_epi32(bytes, 4);
         return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 14)), _mm256_set1_epi32(0x00030003));
     }
+    template <int Bits, int N>
+    SKALD_INLINE static ints code_words(ints i) noexcept {
+        return _mm256_and_si256(_mm256_srli_epi16(i, Bits * N), _mm256_set1_epi16((1 << Bits) - 1));
+    }
     SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
         return _mm256_add_epi16(_mm256_mullo_epi16(w, factor), offset);
     }

@@ -74,6 +74,10 @@ struct registers<64> {
         const __m512i x = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_unpacklo_epi64(bytes, _mm_srli_epi16(bytes, 4)));
         return _mm512_and_si512(_mm512_or_si512(x, _mm512_maskz_slli_epi32(0xffff, x, 14)), _mm512_set1_epi32(0x00030003));
     }
+    template <int Bits, int N>
+    SKALD_INLINE static ints code_words(ints i) noexcept {
+        return _mm512_and_si512(_mm512_srli_epi16(i, Bits * N), _mm512_set1_epi16((1 << Bits) - 1));
+    }
     SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
         return _mm512_add_epi16(_mm512_mullo_epi16(w, factor), offset);
     }

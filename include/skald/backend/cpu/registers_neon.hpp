@@ -81,6 +81,12 @@ struct registers<16> {
         const uint32x4_t all = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))), x = part < 2 ? all : vshrq_n_u32(all, 4);
         return vreinterpretq_s32_u32(vandq_u32(vorrq_u32(x, vshlq_n_u32(x, 14)), vdupq_n_u32(0x00030003)));
     }
+    template <int Bits, int N>
+    SKALD_INLINE static ints code_words(ints i) noexcept {
+        uint16x8_t words = vreinterpretq_u16_s32(i);
+        if constexpr (N > 0) words = vshrq_n_u16(words, Bits * N);
+        return vreinterpretq_s32_u16(vandq_u16(words, vdupq_n_u16((1 << Bits) - 1)));
+    }
     SKALD_INLINE static ints scale_words(ints w, ints factor, ints offset) noexcept {
         return vreinterpretq_s32_s16(vmlaq_s16(vreinterpretq_s16_s32(offset), vreinterpretq_s16_s32(w), vreinterpretq_s16_s32(factor)));
     }

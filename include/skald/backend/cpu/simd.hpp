@@ -215,6 +215,11 @@ public:
     SKALD_INLINE static simd_int widen_quarters(const void* p) noexcept {
         return make([&](std::size_t i) { return native::widen_quarters(static_cast<const std::byte*>(p), i); });
     }
+    /// Words: number N of each word's codes of that many bits.
+    template <int Bits, int N>
+    SKALD_INLINE simd_int code_words() const noexcept {
+        return make([&](std::size_t i) { return native::template code_words<Bits, N>(r_[i]); });
+    }
     /// Each word · its factor + its offset, modulo 2^16.
     SKALD_INLINE friend simd_int scale_words(simd_int w, simd_int factor, simd_int offset) noexcept {
         return make([&](std::size_t i) { return native::scale_words(w.r_[i], factor.r_[i], offset.r_[i]); });

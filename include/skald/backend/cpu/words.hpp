@@ -274,6 +274,19 @@ struct word_product {
     std::size_t steps;
 };
 
+/// Keeps a value that several instructions read in its registers: GCC 12 would load it anew for each of them.
+template <class Arch>
+SKALD_INLINE void keep_loaded(simd_int<Arch>& a) noexcept {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < simd_int<Arch>::parts; ++i) {
+#if defined(__aarch64__)
+        asm("" : "+w"(a.part(i)));
+#else
+        asm("" : "+v"(a.part(i)));
+#endif
+    }
+}
+
 /// R rows by C vectors of columns.
 template <class Arch, std::size_t R, std::size_t C>
 SKALD_INLINE void multiply_block(const word_product& p) noexcept {
@@ -287,7 +300,10 @@ SKALD_INLINE void multiply_block(const word_product& p) noexcept {
     for (std::size_t i = 0; i < p.steps; ++i) {
         I b[C];
 #pragma GCC unroll 4
-        for (std::size_t c = 0; c < C; ++c) b[c] = I::load(p.b + i * p.b_stride + c * lanes);
+        for (std::size_t c = 0; c < C; ++c) {
+            b[c] = I::load(p.b + i * p.b_stride + c * lanes);
+            if constexpr (R > 1) keep_loaded<Arch>(b[c]);
+        }
 #pragma GCC unroll 4
         for (std::size_t r = 0; r < R; ++r) {
             const I a = I::broadcast(p.a[r * p.a_stride + i]);
