@@ -282,7 +282,7 @@ TEST_CASE("a cache that skips pages takes what it says, and refuses what it cann
     }
     CHECK(memory.bytes() == 0);
     CHECK(policy.max_length() == 40);
-    CHECK(policy.name() == "quest:10:q8");
+    CHECK(policy.name() == "quest:10/5:q8");
     for (const kv::quest_options& o :
          {kv::quest_options{.page = 0}, kv::quest_options{.budget = 31}, kv::quest_options{.budget = 15, .first_page = false}}) {
         CHECK(code_of([&] { kv::quest<kv::f16>{o}.make(shape, std::pmr::new_delete_resource()); }) == errc::invalid_argument);
@@ -305,8 +305,11 @@ TEST_CASE("specs name caches that skip pages", "[kv]") {
     CHECK(s.codec == kv::codec_kind::q8);
     CHECK(s.budget == 512);
     CHECK(s.has_blocks());
+    CHECK(s.block == 16);
     CHECK(kv::parse_spec("quest/32").codec == kv::codec_kind::f16);
-    for (const char* text : {"quest", "quest:31:f16", "quest:f16", "quest:512:f32", "quest:512+1:f16"}) {
+    CHECK(kv::parse_spec("quest:200/64:f16").block == 64);
+    for (const char* text : {"quest", "quest:31:f16", "quest:f16", "quest:512:f32", "quest:512+1:f16", "quest:100/64:f16", "quest:64/:f16",
+                             "quest:64/0:f16", "quest:/16:f16"}) {
         CAPTURE(text);
         CHECK(code_of([&] { kv::parse_spec(text); }) == errc::invalid_argument);
     }

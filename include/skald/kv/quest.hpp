@@ -382,7 +382,10 @@ struct quest {
     std::size_t max_length() const noexcept {
         return paged<Codec>{{.tokens = options.tokens, .block = options.page, .context = options.context}}.max_length();
     }
-    std::string name() const { return concat("quest:", options.budget, ":", Codec::name); }
+    std::string name() const {
+        return options.page == quest_options{}.page ? concat("quest:", options.budget, ":", Codec::name)
+                                                    : concat("quest:", options.budget, "/", options.page, ":", Codec::name);
+    }
 };
 
 static_assert(choosing_run<quest_run<f16>> && kv_cache<quest_cache<f16>> && policy<quest<f16>>);

@@ -58,13 +58,13 @@ inline constexpr std::string_view known_specs =
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
     "contiguous:KIVI, paged:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, kivi4 or kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
-    "quest/BUDGET:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
+    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
 
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
-    std::size_t block = 16;                       ///< tokens a block; paged, radix and, as it is, quest only
+    std::size_t block = 16;                       ///< tokens a block or page; paged, radix and quest only
     std::size_t window = 0;                       ///< tokens a row sees; ring and window only
     std::size_t sinks = 4;                        ///< first tokens that every row sees besides; window only
     std::size_t hot = 1;                          ///< tokens in f16, the rest is in the codec; tiered only
@@ -152,11 +152,15 @@ inline spec parse_spec(std::string_view text) {
             if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
             break;
-        case storage_kind::quest:
-            if (!detail::read_number(number, 32, out.budget))
-                bad("the tokens to read are no number from 32 to 16777216, as in quest/1024:f16");
+        case storage_kind::quest: {
+            const std::size_t slash = number.find('/');
+            if (!detail::read_number(number.substr(0, slash), 1, out.budget) ||
+                (slash != std::string_view::npos && !detail::read_number(number.substr(slash + 1), 1, out.block)) ||
+                out.budget / out.block < 2)
+                bad("the tokens to read are no number of two pages at least, as in quest:1024:f16, or quest:1024/64:f16 for pages of 64");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
             break;
+        }
     }
     const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
                           (out.storage == storage_kind::paged && number.empty());
