@@ -4,8 +4,9 @@
 // all tokens before each decoded one again. tok_s is the median of the repetitions, spread half their interquartile range over it;
 // step_ms and step_ms_p95 are the median and the 95th percentile of single steps, a token's latency. depth_tok_s is how fast the
 // tokens before were read, once, into fresh memory. read_gb_s is what the weights and the cached keys and values make a run read,
-// over its time; roof_gb_s is what the same threads read at best in the same session. load_s is how long the model took to load,
-// peak_bytes the most memory that the process held up to there and through the first of the tests.
+// over its time, of a cache that keeps or shows a bounded number of tokens no more than these; roof_gb_s is what the same threads read at
+// best in the same session. load_s is how long the model took to load, peak_bytes the most memory that the process held up to there and
+// through the first of the tests.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -172,14 +173,14 @@ private:
     }
 
     double bytes_read(const test& t) const {
-        const double tokens = static_cast<double>(t.tokens), depth = static_cast<double>(t.depth);
+        const double tokens = static_cast<double>(t.tokens);
         const std::size_t rows = t.rows_together();
         const std::size_t passes = !t.decodes ? skald::ceil_div(t.tokens, rows)
                                    : t.cached ? t.tokens
                                               : t.tokens * skald::ceil_div(t.depth + t.tokens, rows);
-        const double cached = t.decodes ? tokens * (depth + (tokens + 1) / 2) : tokens;  // tokens whose keys and values are read
+        const double cached = t.decodes ? model_->kv_bytes_read(c_.kv, t.depth, t.tokens) : model_->kv_bytes_read(c_.kv, 0, 1) * tokens;
         return static_cast<double>(passes) * static_cast<double>(model_->bytes_read_per_token()) +
-               cached * static_cast<double>(t.sequences * model_->kv_bytes_per_token(c_.kv));
+               cached * static_cast<double>(t.sequences);
     }
 
     const bench_command& c_;

@@ -129,8 +129,8 @@ public:
     const skald::text::tokenizer& tokenizer() const override { return model_.tokenizer(); }
     skald::executor& pool() override { return pool_; }
     std::size_t bytes_read_per_token() const override { return model_.weights().bytes_read_per_token(model_.config().experts.used); }
-    std::size_t kv_bytes_per_token(const skald::kv::spec& spec) const override {
-        return size_of_cache(spec, model_.config().cache(), 1).of_token;
+    double kv_bytes_read(const skald::kv::spec& spec, std::size_t first, std::size_t rows) const override {
+        return bytes_read(spec, model_.config().cache(), first, rows);
     }
 
     std::unique_ptr<stepper> make_stepper(const skald::kv::spec& spec, const stepper::room& room) override {
@@ -200,6 +200,27 @@ cache_size size_of_cache(const skald::kv::spec& spec, const skald::kv::cache_sha
     const std::size_t less = policy_for(spec, some, 1).bytes(shape), more = policy_for(spec, 2 * some, 1).bytes(shape);
     const cache_policy policy = policy_for(spec, context, 1);
     return {policy.name(), (more - less) / some, policy.bytes(shape)};
+}
+
+double bytes_read(const skald::kv::spec& spec, const skald::kv::cache_shape& shape, std::size_t first, std::size_t rows) {
+    constexpr std::size_t some = 1 << 16;
+    using enum skald::kv::storage_kind;
+    const std::size_t most = spec.storage == evicting || spec.storage == quest ? spec.budget
+                             : spec.storage == ring                            ? spec.window
+                             : spec.storage == window                          ? spec.window + spec.sinks
+                                                                               : first + rows;
+    std::size_t of_token = 0;
+    if (spec.storage == evicting || spec.storage == ring || spec.storage == window) {
+        skald::kv::spec smaller = spec, larger = spec;  // their memory grows with what they keep, not with the text
+        smaller.budget = smaller.window = some;
+        larger.budget = larger.window = 2 * some;
+        of_token = (policy_for(larger, some, 1).bytes(shape) - policy_for(smaller, some, 1).bytes(shape)) / some;
+    } else {
+        of_token = size_of_cache(spec, shape, 1).of_token;
+    }
+    double tokens = 0;
+    for (std::size_t row = first; row < first + rows; ++row) tokens += static_cast<double>(std::min(row + 1, most));
+    return tokens * static_cast<double>(of_token);
 }
 
 }  // namespace cli

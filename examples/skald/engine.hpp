@@ -104,8 +104,8 @@ public:
     virtual const skald::model_config& config() const = 0;
     virtual const skald::text::tokenizer& tokenizer() const = 0;  // throws if the file has none
     virtual skald::executor& pool() = 0;
-    virtual std::size_t bytes_read_per_token() const = 0;  // of weights
-    virtual std::size_t kv_bytes_per_token(const skald::kv::spec&) const = 0;
+    virtual std::size_t bytes_read_per_token() const = 0;                                                 // of weights
+    virtual double kv_bytes_read(const skald::kv::spec&, std::size_t first, std::size_t rows) const = 0;  // bytes_read()
 
     virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
     virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, const sampling_options&,
@@ -127,5 +127,9 @@ struct cache_size {
     std::size_t of_token = 0, of_context = 0;
 };
 cache_size size_of_cache(const skald::kv::spec&, const skald::kv::cache_shape&, std::size_t context);
+
+/// The bytes that rows of one sequence, decoded one by one from position `first` on, read of a cache: those of the tokens that it holds for
+/// them, or shows them; `quest` is counted by its budget, without layers that read everything and what it chooses by.
+double bytes_read(const skald::kv::spec&, const skald::kv::cache_shape&, std::size_t first, std::size_t rows);
 
 }  // namespace cli

@@ -25,6 +25,7 @@
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>
+#include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/row_access.hpp>

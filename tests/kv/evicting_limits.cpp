@@ -166,6 +166,30 @@ TEST_CASE("an evicting cache without room for anything is refused", "[kv]") {
     CHECK(kv::evicting<kv::tova, kv::q8>{{.budget = 77}}.name() == "tova:77:q8");
 }
 
+TEST_CASE("what counts positions is refused where tokens are dropped", "[kv]") {
+    auto cache = kv::evicting<kv::h2o>{{.budget = 4, .step = 8, .context = 100}}.make(small_shape, std::pmr::new_delete_resource());
+    const kv::segment step{cache.open(), 0, 3};
+    cache.plan({&step, 1});
+    using namespace attention;
+    const float logits[] = {0.5f};
+    const auto refuses = [&](const auto& variant) {
+        try {
+            cache.require(1, variant);
+        } catch (const error& e) {
+            return e.code() == errc::unsupported;
+        }
+        return false;
+    };
+    CHECK_FALSE(refuses(causal{}));
+    CHECK_FALSE(refuses(causal{1.0f, 100}));
+    CHECK(refuses(causal{1.0f, 99}));
+    CHECK_FALSE(refuses(sinks{soft_capped{causal{}, 30.0f}, logits}));
+    CHECK(refuses(alibi{causal{}, logits}));
+    CHECK(refuses(sinks{soft_capped{alibi{causal{}, logits}, 30.0f}, logits}));
+    CHECK(refuses(with_globals{causal{}, 2}));
+    CHECK(refuses(sinks{with_globals{causal{}, 2}, logits}));
+}
+
 TEST_CASE("memory that runs out while a cache is made is given back", "[kv]") {
     struct failing final : std::pmr::memory_resource {
         std::size_t left = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Evicting caches named at run time are those of the static types.
+// Caches named at run time that drop or skip tokens are those of the static types.
 #include <array>
 #include <cstring>
 #include <string>
@@ -36,6 +36,12 @@ bool same_as_static(std::string_view spec, Policy p) {
     return !a.cache().reads_by_position() && x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
 }
 
+model<backend> three_layers() {
+    tiny_model t;
+    t.layers = 3;
+    return load_model<backend>(open_model(t).file(), {});
+}
+
 }  // namespace
 
 TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
@@ -46,6 +52,22 @@ TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
     CHECK(same_as_static("snapkv:40:f16", kv::snapkv{}));
     CHECK(same_as_static("pyramid:40:f16", kv::pyramid{}));
     CHECK_FALSE(same_as_static("h2o:40:f16", kv::recent{}));
+}
+
+TEST_CASE("a cache that a spec names skips pages as the one a type names", "[kv]") {
+    const auto m = three_layers();
+    const tokens text = random_tokens(100, 101, 3);
+    const any named{kv::parse_spec("quest:40:f16"), {.tokens = 112}};
+    const auto fixed = [](std::size_t budget) { return kv::quest<kv::f16>{{.tokens = 112, .budget = budget}}; };
+    CHECK(named.name() == "quest:40:f16");
+    CHECK(named.bytes(m.config().cache()) == fixed(40).bytes(m.config().cache()));
+    runner a(m, named, 40);
+    runner b(m, fixed(40), 40);
+    runner c(m, fixed(112), 40);
+    const auto x = a.run(a.cache().open(), text, 40);
+    CHECK(a.cache().reads_by_position());
+    CHECK(x == b.run(b.cache().open(), text, 40));
+    CHECK(x != c.run(c.cache().open(), text, 40));
 }
 
 TEST_CASE("states of evicting caches are refused", "[kv]") {

@@ -181,7 +181,8 @@ public:
                     double most = -std::numeric_limits<double>::infinity(), sum = 0;
                     std::vector<position> seen;
                     for (position j = variant.begin(p); j <= p; ++j)
-                        if (is_shown(variant, p, j) && is_seen(runs, s, p, stored(ranges[s], i, j))) seen.push_back(j);
+                        if (is_shown(variant, p, j) && is_seen(runs, s, p, stored(ranges[s], i, j)) && is_chosen(runs, s, kv_head, p, j))
+                            seen.push_back(j);
                     for (const position j : seen) {
                         double dot = 0;
                         const position at = standing_for(runs, s, p, stored(ranges[s], i, j));
@@ -322,6 +323,18 @@ private:
     template <kv_run... Runs>
     static bool is_seen(const std::tuple<Runs...>& runs, std::size_t s, position p, position j) {
         return std::apply([&](const auto&... run) { return (holds(run, s, p, j) || ...); }, runs);
+    }
+    /// Whether no run hides it from the row.
+    template <kv_run... Runs>
+    static bool is_chosen(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position p, position j) {
+        constexpr auto tile = static_cast<position>(attention::tile_size);
+        const auto shows = [&]<class Run>(const Run& run) {
+            if constexpr (choosing_run<Run>)
+                return (run.shown(s, kv_head, p, j / tile * tile) >> (j % tile) & 1) != 0;
+            else
+                return true;
+        };
+        return std::apply([&](const auto&... run) { return (shows(run) && ...); }, runs);
     }
     template <kv_run Run>
     static bool holds(const Run& run, std::size_t s, position p, position j) {

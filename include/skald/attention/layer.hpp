@@ -42,7 +42,7 @@ std::span<const row_range> ranges_of(const Cache& cache, std::size_t layer, std:
 /// Refuses trees of rows where what a row reads of a run depends on how many rows stand before it.
 template <class Backend, class... Runs>
 void check_trees(std::span<const row_range> ranges, const std::tuple<Runs...>&) {
-    if constexpr (((selective_run<Runs> || sealing_run<Runs, typename Backend::vector>) || ...))
+    if constexpr (((selective_run<Runs> || choosing_run<Runs> || sealing_run<Runs, typename Backend::vector>) || ...))
         for (const row_range& range : ranges)
             if (range.parents != nullptr)
                 fail(errc::unsupported, "kv cache", "the step has a tree of ", range.rows,
@@ -76,6 +76,7 @@ void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::
 /// | c.run_layer(backend, layer, call)                  | in the place of all that follows                                           |
 /// | c.ranges(layer)                                    | for where the step's rows stand in that layer's runs, if not as planned    |
 /// | c.require(layer, variant)                          | to refuse a variant it cannot serve, before anything is written            |
+/// | c.attend_parts(backend, layer, call, ranges, attend) | to attend the rows part by part, once it has chosen what each reads       |
 /// | c.observe(backend, layer, q, shape, variant, room) | after the rows were attended, with rotated queries                         |
 template <class Backend, class Cache, class Attend>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call, const Attend& attend) {
@@ -84,7 +85,10 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
     detail::check_trees<Backend>(ranges, runs);
     if constexpr (requires { cache.require(layer, call.variant); }) cache.require(layer, call.variant);
     backend.rope_append(call.q, call.k, call.v, call.shape, call.rope, ranges, runs, *call.scratch);
-    attend(ranges, runs);
+    if constexpr (requires { cache.attend_parts(backend, layer, call, ranges, attend); })
+        cache.attend_parts(backend, layer, call, ranges, attend);
+    else
+        attend(ranges, runs);
     if constexpr (requires { cache.observe(backend, layer, call.q, call.shape, call.variant, *call.scratch); })
         with_variant(call, [&](const auto& variant) { cache.observe(backend, layer, call.q, call.shape, variant, *call.scratch); });
 }

@@ -50,6 +50,7 @@ inline constexpr float lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1
 /// slopes[head] · (j - p) is added to the score of a row at p for position j. (Press et al. 2022)
 template <variant Inner = causal>
 struct alibi : Inner {
+    static constexpr bool by_distance = true;
     const float* slopes = nullptr;  // (heads)
 
     template <format::float_vector V>

@@ -88,4 +88,9 @@ concept sinking = variant<V> && requires(const V v, std::size_t head) {
     { v.sink(head) } -> std::same_as<float>;
 };
 
+/// A variant whose scores depend on how far a row and a key are apart, as those of ALiBi: it says so by `by_distance = true`, and what is
+/// wrapped around it has that from it.
+template <class V>
+concept by_distance = variant<V> && V::by_distance;
+
 }  // namespace skald::attention

@@ -148,6 +148,13 @@ concept selective_run = kv_run<R> && requires(const R run, position p) {
     { run.seen_by(p) } -> std::same_as<position_range>;
 };
 
+/// A run of which each row reads what was chosen for it: bit i of shown(segment, kv_head, p, t) is set where a row at p reads the position
+/// t + i of that kv head. // t: a multiple of 64. A row reads its own position.
+template <class R>
+concept choosing_run = kv_run<R> && requires(const R run, std::size_t segment, std::size_t kv_head, position p) {
+    { run.shown(segment, kv_head, p, p) } -> std::same_as<std::uint64_t>;
+};
+
 /// A run that no row reads from farther than the position farthest(): the queries of rows past it are turned as if they stood there.
 template <class R>
 concept turning_run = selective_run<R> && requires(const R run) {

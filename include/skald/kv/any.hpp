@@ -23,6 +23,7 @@
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/row_access.hpp>
@@ -228,8 +229,8 @@ template <class Backend>
 struct any {
     static_assert(backend<Backend>, "skald: kv::any takes the backend of the model, as kv::any<cpu<>>; its cache is named by its spec");
     struct capacity {
-        /// As .tokens of the named storage: each sequence's when contiguous or tiered, the pool's when paged or radix; .context of the
-        /// others.
+        /// As .tokens of the named storage: each sequence's when contiguous or tiered, the pool's when paged, radix or quest; .context of
+        /// the others.
         std::size_t tokens = 2048;
         std::size_t sequences = 1;
         std::size_t context = 0;  ///< as .context where it is not 0; contiguous sequences have .tokens
@@ -263,6 +264,12 @@ private:
             const detail::named_eviction named{spec.eviction};
             if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
             return f(evicting<detail::named_eviction, f16>{options, named});
+        }
+        if (spec.storage == storage_kind::quest) {
+            const quest_options options{
+                .tokens = room.tokens, .sequences = room.sequences, .budget = spec.budget, .page = spec.block, .context = room.context};
+            if (spec.codec == codec_kind::q8) return f(quest<q8>{options});
+            return f(quest<f16>{options});
         }
         switch (spec.codec) {
             case codec_kind::kivi4: return with_groups<kivi4>(f);

@@ -3,6 +3,7 @@
 // A run of any storage whose addresses are asked for through functions, so that a kernel is compiled once a codec and not once a storage
 // and codec. For kv::any, which instantiates them all: a call more for every stretch of rows that follow one another.
 #include <cstddef>
+#include <cstdint>
 #include <tuple>
 #include <type_traits>
 
@@ -20,8 +21,9 @@ struct run_functions {
     std::byte* (*key)(const void*, std::size_t, std::size_t, position) noexcept;
     std::byte* (*value)(const void*, std::size_t, std::size_t, position) noexcept;
     std::size_t (*stretch)(const void*, position) noexcept;
-    position_range (*seen_by)(const void*, position) noexcept;  // null: of a run that shows all it holds
-    position (*farthest)(const void*) noexcept;                 // null: of one that turns no queries
+    position_range (*seen_by)(const void*, position) noexcept;                                   // null: of a run that shows all it holds
+    position (*farthest)(const void*) noexcept;                                                  // null: of one that turns no queries
+    std::uint64_t (*shown)(const void*, std::size_t, std::size_t, position, position) noexcept;  // null: of one that chooses nothing
 };
 
 template <kv_run Run>
@@ -40,6 +42,14 @@ inline constexpr run_functions functions_of{
     [] {
         if constexpr (turning_run<Run>)
             return +[](const void* r) noexcept { return static_cast<const Run*>(r)->farthest(); };
+        else
+            return nullptr;
+    }(),
+    [] {
+        if constexpr (choosing_run<Run>)
+            return +[](const void* r, std::size_t s, std::size_t h, position p, position t) noexcept {
+                return static_cast<const Run*>(r)->shown(s, h, p, t);
+            };
         else
             return nullptr;
     }()};
@@ -99,6 +109,17 @@ public:
     position farthest() const noexcept { return this->functions_->farthest(this->run_); }
 };
 
+/// The same of a run of which each row reads what was chosen for it.
+template <class Codec, class ValueCodec = Codec>
+class erased_choosing_run : public erased_run<Codec, ValueCodec> {
+public:
+    using erased_run<Codec, ValueCodec>::erased_run;
+
+    std::uint64_t shown(std::size_t segment, std::size_t kv_head, position p, position t) const noexcept {
+        return this->functions_->shown(this->run_, segment, kv_head, p, t);
+    }
+};
+
 /// The runs of a view, erased. `runs` outlives them.
 template <kv_run... Runs>
 auto erase(const std::tuple<Runs...>& runs) noexcept {
@@ -109,12 +130,15 @@ auto erase(const std::tuple<Runs...>& runs) noexcept {
             return erased_turning_run<keys, values>(run);
         else if constexpr (selective_run<Run>)
             return erased_selective_run<keys, values>(run);
+        else if constexpr (choosing_run<Run>)
+            return erased_choosing_run<keys, values>(run);
         else
             return erased_run<keys, values>(run);
     };
     return std::apply([&](const auto&... run) { return std::tuple{one(run)...}; }, runs);
 }
 
-static_assert(kv_run<erased_run<f16>> && selective_run<erased_selective_run<f16>> && turning_run<erased_turning_run<f16>>);
+static_assert(kv_run<erased_run<f16>> && selective_run<erased_selective_run<f16>> && turning_run<erased_turning_run<f16>> &&
+              choosing_run<erased_choosing_run<f16>>);
 
 }  // namespace skald::kv

@@ -196,10 +196,14 @@ public:
         return {tokens_.positions(s.index, layer, kv_head), tokens_.kept(s.index, layer)};
     }
 
-    /// What run_layer() calls before it writes: windows count positions, and slots are none. Throws errc::unsupported for a layer whose
-    /// window is shorter than the context, or than a sequence of the step.
+    /// What run_layer() calls before it writes: windows, masks and biases by distance (ALiBi) count positions, and slots are none. Throws
+    /// errc::unsupported for a variant with masks or biases, and for a layer whose window is shorter than the context, or than a sequence
+    /// of the step.
     template <class Variant>
     void require(std::size_t layer, const Variant& variant) const {
+        if constexpr (attention::masking<Variant> || attention::by_distance<Variant>)
+            fail(errc::unsupported, "kv cache", "layer ", layer, " masks keys or scores them by how far away they are; a cache that drops ",
+                 "tokens by importance does not keep distances; use ring, contiguous or paged storage");
         std::size_t reach = context();
         for (std::size_t i = 0; i < planned_; ++i)
             reach = std::max(reach, static_cast<std::size_t>(table_.at({steps_[i].sequence}).length));

@@ -2,7 +2,7 @@
 #pragma once
 // The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
 // instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
-// `h2o:512:f16`. Tiers have two codecs: `tiered:f16/256,q4`.
+// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -16,7 +16,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting };
+enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
@@ -29,7 +29,7 @@ struct storage_word {
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 12> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
+inline constexpr std::array<storage_word, 13> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
                                                              {"paged", storage_kind::paged, "paged"},
                                                              {"radix", storage_kind::radix, "radix"},
                                                              {"ring", storage_kind::ring, "ring/4096"},
@@ -40,7 +40,8 @@ inline constexpr std::array<storage_word, 12> storage_words{{{"contiguous", stor
                                                              {"h2o", storage_kind::evicting, "h2o/512", eviction_kind::h2o},
                                                              {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
                                                              {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
-                                                             {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid}}};
+                                                             {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
+                                                             {"quest", storage_kind::quest, "quest/1024"}}};
 inline constexpr std::array<std::pair<std::string_view, codec_kind>, 9> codec_words{{{"f32", codec_kind::f32},
                                                                                      {"f16", codec_kind::f16},
                                                                                      {"bf16", codec_kind::bf16},
@@ -56,21 +57,24 @@ inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
     "contiguous:KIVI, paged:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, kivi4 or kivi2; "
-    "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8";
+    "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
+    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
 
 /// A cache named in words.
 struct spec {
     storage_kind storage = storage_kind::paged;
     codec_kind codec = codec_kind::f16;
-    std::size_t block = 16;                       ///< tokens a block; paged and radix only
+    std::size_t block = 16;                       ///< tokens a block or page; paged, radix and quest only
     std::size_t window = 0;                       ///< tokens a row sees; ring and window only
     std::size_t sinks = 4;                        ///< first tokens that every row sees besides; window only
     std::size_t hot = 1;                          ///< tokens in f16, the rest is in the codec; tiered only
-    std::size_t budget = 0;                       ///< tokens that are kept; evicting only
+    std::size_t budget = 0;                       ///< tokens that are kept, evicting only, or that a row reads, quest only
     eviction_kind eviction = eviction_kind::h2o;  ///< evicting only
 
     /// True when all sequences share one pool of blocks.
-    constexpr bool has_blocks() const noexcept { return storage == storage_kind::paged || storage == storage_kind::radix; }
+    constexpr bool has_blocks() const noexcept {
+        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::quest;
+    }
     /// True for codecs that keep groups of tokens.
     constexpr bool has_groups() const noexcept { return codec == codec_kind::kivi4 || codec == codec_kind::kivi2; }
 };
@@ -148,6 +152,15 @@ inline spec parse_spec(std::string_view text) {
             if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
             break;
+        case storage_kind::quest: {
+            const std::size_t slash = number.find('/');
+            if (!detail::read_number(number.substr(0, slash), 1, out.budget) ||
+                (slash != std::string_view::npos && !detail::read_number(number.substr(slash + 1), 1, out.block)) ||
+                out.budget / out.block < 2)
+                bad("the tokens to read are no number of two pages at least, as in quest:1024:f16, or quest:1024/64:f16 for pages of 64");
+            if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
+            break;
+        }
     }
     const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
                           (out.storage == storage_kind::paged && number.empty());

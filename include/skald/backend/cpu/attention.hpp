@@ -4,6 +4,7 @@
 // happens to a tile is a fold's business, one for each compute policy: attention_floats.hpp, attention_words.hpp.
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <span>
 #include <tuple>
@@ -61,7 +62,7 @@ private:
                 }
             };
             f(codec_of<Run, Key>{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
-              static_cast<std::size_t>(run.end(segment) - begin));
+              static_cast<std::size_t>((choosing_run<Run> ? end : run.end(segment)) - begin));
         };
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
     }
@@ -80,6 +81,7 @@ class attention_task {
     using V = simd<Arch>;
     static constexpr auto step = static_cast<position>(attention::tile_size);
     static constexpr auto segment_size = static_cast<position>(attention::restart_size);
+    static constexpr std::size_t piece = 32;  // positions that folds read whole faster than in part
 
 public:
     attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
@@ -167,7 +169,7 @@ private:
 
     /// The same where rows of a tree see different keys at the same positions: row after row.
     void fold_paths(const attention_rows& rows, position_range part, position t, const fold_state& state) noexcept {
-        if constexpr (!(selective_run<Runs> || ...)) {
+        if constexpr (!((selective_run<Runs> || choosing_run<Runs>) || ...)) {
             const visible_part<Variant, all_seen> visible{variant_, {}, rows.kv_head, group_, *rows.range, rows.first, t};
             for (std::size_t i = 0; i < rows.rows; ++i) {
                 const auto seen = visible(i * group_);
@@ -197,6 +199,8 @@ private:
     void fold_tile(const attention_rows& rows, position_range part, position t, const fold_state& state, const Runs&... run) noexcept {
         if constexpr ((selective_run<Runs> || ...))
             (fold_run(rows, part, t, state, run), ...);
+        else if constexpr ((choosing_run<Runs> || ...))
+            (fold_part(rows, part, t, state, chosen_of<Runs>{run, rows.segment, rows.kv_head}, run), ...);
         else
             fold_part(rows, part, t, state, all_seen{}, run...);
     }
@@ -234,10 +238,14 @@ private:
     void fold_part(const attention_rows& rows, position_range part, position t, const fold_state& state, const Seen& seen,
                    const Some&... some) noexcept {
         const visible_part<Variant, Seen> visible{variant_, seen, rows.kv_head, group_, *rows.range, rows.first, t};
-        if constexpr (attention::masking<Variant>) {
-            bool any = false;
-            for (std::size_t row = 0; row < rows.rows && !any; ++row) any = visible(row * group_).bits != 0;
-            if (!any) return;
+        if constexpr (decltype(visible)::masks) {
+            std::uint64_t any = 0;
+            for (std::size_t row = 0; row < rows.rows; ++row) any |= visible(row * group_).bits;
+            if (any == 0) return;
+            const auto first = static_cast<std::size_t>(std::countr_zero(any)),
+                       last = attention::tile_size - static_cast<std::size_t>(std::countl_zero(any));
+            part = {std::max(part.from, t + static_cast<position>(first / piece * piece)),
+                    std::min(part.to, t + static_cast<position>(round_up(last, piece)))};
         }
         read(rows, part, t, some...);
         fold_.fold(variant_, visible, queries(rows), state);

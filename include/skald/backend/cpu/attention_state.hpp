@@ -95,6 +95,17 @@ private:
     position_range (*seen_)(const void*, std::size_t, position) noexcept;
     position (*standing_)(const void*, position) noexcept;
 };
+/// … or what was chosen for each of them, by bits of a tile.
+template <choosing_run Run>
+struct chosen_of {
+    const Run& run;
+    std::size_t segment, kv_head;
+    position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
+    position standing(position p) const noexcept { return p; }
+    std::uint64_t bits(position p, position tile) const noexcept { return run.shown(segment, kv_head, p, tile); }
+};
+template <class Seen>
+concept choosing_seen = requires(const Seen s, position p) { s.bits(p, p); };
 
 /// What a query sees of a tile: positions [from, to) of it, in [0, tile_size]; nothing: from == to. …
 struct tile_part {
@@ -117,6 +128,8 @@ struct visible_part {
     std::size_t first;           // row 0 in it
     position origin;             // of the tile
 
+    static constexpr bool masks = attention::masking<Variant> || choosing_seen<Seen>;  // whether parts have bits
+
     auto operator()(std::size_t query) const noexcept {
         const position at = row(query);
         const position_range shown = seen(at);
@@ -124,10 +137,14 @@ struct visible_part {
         const position to = std::min({at + 1, shown.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);
         const tile_part part{begin, to <= from ? begin : static_cast<std::size_t>(to - origin)};
-        if constexpr (attention::masking<Variant>)
-            return masked(part, variant.shown(at, origin));
-        else
+        if constexpr (masks) {
+            std::uint64_t bits = ~std::uint64_t{0};
+            if constexpr (attention::masking<Variant>) bits = variant.shown(at, origin);
+            if constexpr (choosing_seen<Seen>) bits &= seen.bits(at, origin);
+            return masked(part, bits);
+        } else {
             return part;
+        }
     }
 
     attention::score_place place(std::size_t query, std::size_t j) const noexcept {
