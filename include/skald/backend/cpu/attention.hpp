@@ -200,7 +200,7 @@ private:
         if constexpr ((selective_run<Runs> || ...))
             (fold_run(rows, part, t, state, run), ...);
         else if constexpr ((choosing_run<Runs> || ...))
-            (fold_part(rows, part, t, state, chosen_of<Runs>{run, rows.segment, rows.kv_head}, run), ...);
+            (fold_part(rows, part, t, state, chosen_of(run, rows.segment, rows.kv_head), run), ...);
         else
             fold_part(rows, part, t, state, all_seen{}, run...);
     }

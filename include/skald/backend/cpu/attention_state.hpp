@@ -95,14 +95,26 @@ private:
     position_range (*seen_)(const void*, std::size_t, position) noexcept;
     position (*standing_)(const void*, position) noexcept;
 };
-/// … or what was chosen for each of them, by bits of a tile.
-template <choosing_run Run>
-struct chosen_of {
-    const Run& run;
-    std::size_t segment, kv_head;
+/// … or what was chosen for each of them, by bits of a tile; its type is forgotten, too.
+class chosen_of {
+public:
+    template <choosing_run Run>
+    chosen_of(const Run& run, std::size_t segment, std::size_t kv_head) noexcept
+        : run_(&run),
+          segment_(segment),
+          kv_head_(kv_head),
+          shown_([](const void* r, std::size_t s, std::size_t h, position p, position t) noexcept {
+              return static_cast<const Run*>(r)->shown(s, h, p, t);
+          }) {}
+
     position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
     position standing(position p) const noexcept { return p; }
-    std::uint64_t bits(position p, position tile) const noexcept { return run.shown(segment, kv_head, p, tile); }
+    std::uint64_t bits(position p, position tile) const noexcept { return shown_(run_, segment_, kv_head_, p, tile); }
+
+private:
+    const void* run_;
+    std::size_t segment_, kv_head_;
+    std::uint64_t (*shown_)(const void*, std::size_t, std::size_t, position, position) noexcept;
 };
 template <class Seen>
 concept choosing_seen = requires(const Seen s, position p) { s.bits(p, p); };
