@@ -36,8 +36,13 @@ public:
     bool shares() const noexcept { return !order_.empty(); }
     std::size_t segment(std::size_t i) const noexcept { return shares() ? order_[i].segment : i; }
     const row_range& range(std::size_t i) const noexcept { return ranges_[segment(i)]; }
-    /// Positions that number i has in common with the one before it, in whole tiles.
-    position shared(std::size_t i) const noexcept { return shares() ? order_[i].length / tile * tile : 0; }
+    /// Positions that number i has in common with the one before it, in whole tiles; none where they are less than a quarter of what it
+    /// reads, which is better shared out among threads.
+    position shared(std::size_t i) const noexcept {
+        if (!shares()) return 0;
+        const position whole = order_[i].length / tile * tile;
+        return whole >= range(i).first_position / 4 ? whole : 0;
+    }
     /// After the last of those that share something with number i.
     std::size_t end_of_group(std::size_t i) const noexcept {
         for (++i; i < size() && shared(i) > 0;) ++i;
@@ -188,9 +193,9 @@ private:
     /// Rows of the task that belong to one sequence.
     struct part {
         attention_rows rows;
-        std::size_t first;    // of them in the task
-        position shared;      // what they have in common with the part before
-        position_range span;  // between what any of them sees
+        std::size_t first;  // of them in the task
+        position shared;    // what they have in common with the part before
+        position from, to;  // between what any of them sees
     };
     /// Rows [first, first + count) of the task, which read the same tile.
     struct readers {
@@ -234,10 +239,10 @@ private:
         const position from = std::max(span_.from, s * segment_size), to = std::min(span_.to, (s + 1) * segment_size);
         for (position t = from / step * step; t < to; t += step)
             for (std::size_t i = 0, next; i < parts_; i = next) {
-                position_range span = part_[i].span;
+                position_range span{part_[i].from, part_[i].to};
                 std::size_t count = part_[i].rows.rows;
                 for (next = i + 1; next < parts_ && part_[next].shared >= t + step; ++next) {
-                    span = both(span, part_[next].span);
+                    span = both(span, {part_[next].from, part_[next].to});
                     count += part_[next].rows.rows;
                 }
                 span = {std::max({t, from, span.from}), std::min({t + step, to, span.to})};
@@ -344,8 +349,9 @@ private:
         parts_ = rows_ = 0;
         span_ = {std::numeric_limits<position>::max(), 0};
         share.each_part([&](const attention_rows& rows, position shared) {
-            part_[parts_] = {rows, rows_, shared, span_of(rows)};
-            span_ = both(span_, part_[parts_++].span);
+            const position_range span = span_of(rows);
+            part_[parts_++] = {rows, rows_, shared, span.from, span.to};
+            span_ = both(span_, span);
             for (std::size_t i = 0; i < rows.rows; ++i) at_[rows_++] = rows.at(i);
         });
         fold_.start(queries(share));
@@ -430,7 +436,8 @@ public:
     }
 
     std::size_t size() const noexcept { return count_; }
-    std::size_t block() const noexcept { return block_; }
+    /// Of any task, at most.
+    std::size_t most_rows() const noexcept { return std::min(block_, most_); }
     /// Whether threads may be idle that could share what a task reads.
     bool few() const noexcept { return count_ < wanted_ && block_ <= attention_scratch::most_shared_rows; }
 
@@ -456,16 +463,21 @@ private:
         for (; at < end; ++at) rows += order_.range(at).rows;
         return rows;
     }
+    /// f(its first number in the order, its rows, its tasks).
     template <class F>
     void each_group(const F& f) const noexcept {
         for (std::size_t at = 0, end; at < order_.size(); at = end) {
             end = order_.end_of_group(at);
-            f(at, end, ceil_div(rows_of(at, end), block_) * kv_heads_);
+            const std::size_t rows = rows_of(at, end);
+            f(at, rows, ceil_div(rows, block_) * kv_heads_);
         }
     }
     void count() noexcept {
-        count_ = 0;
-        each_group([&](std::size_t, std::size_t, std::size_t tasks) { count_ += tasks; });
+        count_ = most_ = 0;
+        each_group([&](std::size_t, std::size_t rows, std::size_t tasks) {
+            count_ += tasks;
+            most_ = std::max(most_, rows);
+        });
     }
     /// Whether prefixes are shared and tasks have segments enough for all threads, so that they need not read less at once.
     bool pieces() const noexcept {
@@ -479,7 +491,7 @@ private:
 
     std::size_t kv_heads_;
     attention_order order_;
-    std::size_t block_, wanted_, count_ = 0;
+    std::size_t block_, wanted_, count_ = 0, most_ = 0;
 };
 
 /// Threads share tasks.
@@ -502,7 +514,7 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
         position segment;
     };
     Task merger = make(0);
-    const std::size_t states = scratch.states(tasks.block());
+    const std::size_t states = scratch.states(tasks.most_rows());
     const auto step = [&](piece& p) {
         p.segment = merger.next_segment(tasks[p.task], p.segment);
         if (p.segment < merger.end_segment(tasks[p.task])) return;
@@ -517,11 +529,11 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
             piece p = first;
             for (std::size_t at = 0, i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
                 for (; at < i; ++at) step(p);
-                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i, tasks.block()));
+                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i, tasks.most_rows()));
             }
         });
         for (std::size_t i = 0; i < pieces; ++i, step(first))
-            merger.merge_segment(tasks[first.task], first.segment, scratch.state(i, tasks.block()), out);
+            merger.merge_segment(tasks[first.task], first.segment, scratch.state(i, tasks.most_rows()), out);
     }
 }
 

@@ -58,10 +58,10 @@ public:
 
 private:
     static std::size_t each(const attention_shape& s) noexcept { return round_up(floats_of(s), lanes); }
-    /// Of eight tasks of least_rows rows a thread.
+    /// Of sixteen tasks of least_rows rows a thread.
     static std::size_t floats_of_states(const attention_shape& s, std::size_t threads) noexcept {
         const std::size_t queries = std::min(least_rows, rows_of(s)) * (s.heads / s.kv_heads);
-        return threads > 1 ? 8 * threads * fold_state::floats_of(queries, width_of(s)) : 0;
+        return threads > 1 ? 16 * threads * fold_state::floats_of(queries, width_of(s)) : 0;
     }
 
     std::size_t each_ = 0, group_ = 0, width_ = 0;
