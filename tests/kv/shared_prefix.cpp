@@ -130,9 +130,10 @@ TEST_CASE("what sequences share is read once", "[kv]") {
     }
 }
 
-TEMPLATE_TEST_CASE("shared prefixes give the bits of unshared ones in every codec", "[kv]", kv::f32, kv::f16, kv::bf16, kv::fp8, kv::i16,
-                   kv::q8, kv::q4) {
+TEMPLATE_TEST_CASE("shared prefixes give the bits of unshared ones in every codec", "[kv]", kv::f32, kv::bf16, kv::fp8, kv::q8, kv::q4) {
     const unsigned seed = std::random_device()();
-    check_family<TestType>({6, 2, 24}, 16, seed, attention::causal{0.2f});
-    check_family<TestType>({3, 1, 16}, std::array{8, 64, 128, 5, 32}[seed % 5], seed + 1, attention::causal{0.2f});
+    for (unsigned i = 0; i < 3; ++i) {
+        check_family<TestType>({6, 2, 24}, 16, seed + i, attention::causal{0.2f});
+        check_family<TestType>({3, 1, 16}, std::array{8, 64, 128, 5, 32}[(seed + i) % 5], seed + 10 + i, attention::causal{0.2f});
+    }
 }
