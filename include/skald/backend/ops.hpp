@@ -177,6 +177,20 @@ concept split_run = kv_run<R> && requires(const R run) {
     { run.value_row_bytes() } -> std::same_as<std::size_t>;
 };
 
+/// A segment of a step, and how many of its first positions lie in the places of those of the one listed before it.
+struct shared_prefix {
+    std::uint32_t segment = 0;
+    position length = 0;
+};
+
+/// A run of storage that sequences share: run.sharing() lists the segments of the step, each once, such that those which share a prefix
+/// stand together; or nothing, where none do. All positions shared stand before the segments' first rows. A kernel may read them once for
+/// all who share them; one that does not look gives the same.
+template <class R>
+concept sharing_run = kv_run<R> && requires(const R run) {
+    { run.sharing() } -> std::same_as<std::span<const shared_prefix>>;
+};
+
 namespace detail {
 
 template <class Run, bool Key>

@@ -4,6 +4,7 @@
 // and codec. For kv::any, which instantiates them all: a call more for every stretch of rows that follow one another.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <tuple>
 #include <type_traits>
 
@@ -69,7 +70,9 @@ public:
         : run_(&run),
           functions_(&detail::functions_of<Run>),
           row_bytes_(row_bytes_of<true>(run)),
-          value_row_bytes_(row_bytes_of<false>(run)) {}
+          value_row_bytes_(row_bytes_of<false>(run)) {
+        if constexpr (sharing_run<Run>) sharing_ = run.sharing();
+    }
 
     position begin(std::size_t segment) const noexcept { return functions_->begin(run_, segment); }
     position end(std::size_t segment) const noexcept { return functions_->end(run_, segment); }
@@ -82,6 +85,7 @@ public:
     std::size_t row_bytes() const noexcept { return row_bytes_; }
     std::size_t value_row_bytes() const noexcept { return value_row_bytes_; }
     std::size_t stretch(position p) const noexcept { return functions_->stretch(run_, p); }
+    std::span<const shared_prefix> sharing() const noexcept { return sharing_; }
 
 protected:
     const void* run_;
@@ -89,6 +93,7 @@ protected:
 
 private:
     std::size_t row_bytes_, value_row_bytes_;
+    std::span<const shared_prefix> sharing_{};
 };
 
 /// The same of a run that says which rows read what of it.

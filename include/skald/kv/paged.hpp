@@ -16,6 +16,7 @@
 #include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/detail/block_pool.hpp>
+#include <skald/kv/detail/prefix_order.hpp>
 
 namespace skald::kv {
 
@@ -38,11 +39,12 @@ public:
         position end;
     };
 
-    paged_run(std::byte* keys, std::byte* values, const slot* slots, std::size_t kv_heads, std::size_t block,
-              std::size_t row_bytes) noexcept
+    paged_run(std::byte* keys, std::byte* values, const slot* slots, std::span<const shared_prefix> sharing, std::size_t kv_heads,
+              std::size_t block, std::size_t row_bytes) noexcept
         : keys_(keys),
           values_(values),
           slots_(slots),
+          sharing_(sharing),
           block_(static_cast<std::uint32_t>(block)),
           kv_heads_(kv_heads),
           row_bytes_(row_bytes) {}
@@ -53,6 +55,7 @@ public:
     std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
     std::size_t row_bytes() const noexcept { return row_bytes_; }
     std::size_t stretch(position p) const noexcept { return block_ - static_cast<std::uint32_t>(p) % block_; }
+    std::span<const shared_prefix> sharing() const noexcept { return sharing_; }
 
 private:
     std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
@@ -63,6 +66,7 @@ private:
     std::byte* keys_;
     std::byte* values_;
     const slot* slots_;
+    std::span<const shared_prefix> sharing_;
     std::uint32_t block_;
     std::size_t kv_heads_, row_bytes_;
 };
@@ -82,6 +86,7 @@ public:
           blocks_(ceil_div(options.tokens, options.block)),
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
+          sharing_(options.sequences, memory),
           tables_(table_entries(options), memory),
           pool_(blocks_, memory),
           data_(data_bytes(shape, options), memory) {
@@ -91,15 +96,16 @@ public:
     static std::size_t bytes(const cache_shape& shape, const paged_options& options) {
         const std::size_t blocks = ceil_div(options.tokens, checked_block(options));
         return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
-               buffer<std::uint32_t>::bytes_for(table_entries(options)) + detail::block_pool::bytes(blocks) +
-               buffer<>::bytes_for(data_bytes(shape, options));
+               detail::prefix_order::bytes(options.sequences) + buffer<std::uint32_t>::bytes_for(table_entries(options)) +
+               detail::block_pool::bytes(blocks) + buffer<>::bytes_for(data_bytes(shape, options));
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
     std::size_t context() const noexcept { return context_; }
     std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept {
-        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + tables_.bytes() + pool_.bytes() + data_.bytes();
+        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + sharing_.bytes() + tables_.bytes() + pool_.bytes() +
+               data_.bytes();
     }
     std::size_t free_blocks() const noexcept { return pool_.free_count(); }
 
@@ -143,17 +149,21 @@ public:
         const std::span<const row_range> ranges = table_.append(segments);
         for (std::size_t i = 0; i < segments.size(); ++i)
             slots_[i] = {blocks_of(segments[i].sequence), table_.at(segments[i].sequence).length};
+        sharing_.arrange(segments.size(), block_, [&](std::size_t i) {
+            return std::span<const std::uint32_t>(slots_[i].blocks, static_cast<std::size_t>(ranges[i].first_position) / block_);
+        });
         return ranges;
     }
 
     void select(sequence_id s) {
         const position committed = table_.at(s).committed;
         slots_[0] = {blocks_of(s), committed};
+        sharing_.clear();
     }
 
     std::tuple<run> view(std::size_t layer) const noexcept {
         std::byte* keys = data_.data() + 2 * layer * plane_bytes();
-        return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};
+        return {run(keys, keys + plane_bytes(), slots_.data(), sharing_.list(), shape_.kv_heads, block_, row_bytes())};
     }
 
 protected:  // radix.hpp builds on these
@@ -232,6 +242,7 @@ protected:  // radix.hpp builds on these
     std::size_t block_, blocks_;
     detail::sequence_table table_;
     buffer<typename run::slot> slots_;
+    detail::prefix_order sharing_;
     buffer<std::uint32_t> tables_;  // (sequences, blocks)
     detail::block_pool pool_;
     buffer<> data_;
@@ -253,6 +264,6 @@ struct paged {
     std::string name() const { return concat("paged/", options.block, ":", Codec::name); }
 };
 
-static_assert(kv_run<paged_run<f16>> && kv_cache<paged_cache<f16>> && policy<paged<f16>>);
+static_assert(sharing_run<paged_run<f16>> && kv_cache<paged_cache<f16>> && policy<paged<f16>>);
 
 }  // namespace skald::kv

@@ -27,6 +27,68 @@ struct attention_rows {
     bool in_tree() const noexcept { return range->parents != nullptr; }
 };
 
+/// The segments of a step, such that those which share a prefix stand together.
+class attention_order {
+public:
+    /// No order: segments as they come, none of which shares anything.
+    attention_order(std::span<const row_range> ranges, std::span<const shared_prefix> order) noexcept : ranges_(ranges), order_(order) {}
+
+    std::size_t size() const noexcept { return ranges_.size(); }
+    bool shares() const noexcept { return !order_.empty(); }
+    std::size_t segment(std::size_t i) const noexcept { return shares() ? order_[i].segment : i; }
+    const row_range& range(std::size_t i) const noexcept { return ranges_[segment(i)]; }
+    /// Positions that number i has in common with the one before it, in whole tiles; none where they are less than a quarter of what it
+    /// reads, which is better shared out among threads.
+    position shared(std::size_t i) const noexcept {
+        if (!shares()) return 0;
+        const position whole = order_[i].length / tile * tile;
+        return whole >= range(i).first_position / 4 ? whole : 0;
+    }
+    /// After the last of those that share something with number i.
+    std::size_t end_of_group(std::size_t i) const noexcept {
+        for (++i; i < size() && shared(i) > 0;) ++i;
+        return i;
+    }
+
+private:
+    static constexpr auto tile = static_cast<position>(attention::tile_size);
+
+    std::span<const row_range> ranges_;
+    std::span<const shared_prefix> order_;
+};
+
+/// What a task computes for one kv head: `rows` rows of segments that follow one another in the order, from row `first` of number `at` on.
+struct attention_share {
+    const attention_order* order;
+    std::size_t kv_head, at, first, rows;
+
+    /// f(attention_rows, what these have in common with those before them).
+    template <class F>
+    void each_part(const F& f) const noexcept {
+        std::size_t left = rows, from = first;
+        for (std::size_t i = at; left > 0; ++i, from = 0) {
+            const row_range& range = order->range(i);
+            const std::size_t here = std::min(left, range.rows - from);
+            f(attention_rows{.segment = order->segment(i),
+                             .kv_head = kv_head,
+                             .row = range.first_row + from,
+                             .rows = here,
+                             .first = from,
+                             .range = &range},
+              order->shared(i));
+            left -= here;
+        }
+    }
+    attention_rows front() const noexcept {
+        attention_share one = *this;
+        one.rows = 1;
+        attention_rows out;
+        one.each_part([&](attention_rows part, position) { out = part; });
+        out.rows = std::min(rows, out.range->rows - first);
+        return out;
+    }
+};
+
 /// One tile of one kv head, in the runs that have it.
 template <class... Runs>
 struct tile_source {
@@ -70,12 +132,12 @@ private:
 
 /// The tasks of one thread. A `Fold` keeps queries and a tile:
 ///
-/// | member                                 | meaning                                                                    |
-/// |----------------------------------------|----------------------------------------------------------------------------|
-/// | start(n)                               | a task of n queries begins                                                 |
-/// | load_query(i, x, head_dim, scale)      | query i is x · scale                                                       |
-/// | read(from, to, source)                 | the tile is positions [from, to) of the source                             |
-/// | fold(variant, visible, queries, state) | the tile goes into each query's state, as far as that sees it              |
+/// | member                                       | meaning                                                                              |
+/// |----------------------------------------------|--------------------------------------------------------------------------------------|
+/// | start(n)                                     | a task of n queries begins                                                           |
+/// | load_query(i, x, head_dim, scale)            | query i is x · scale                                                                 |
+/// | read(from, to, source)                       | the tile is positions [from, to) of the source                                       |
+/// | fold(variant, visible, first, n, state)      | the tile goes into the states of queries [first, first + n), as far as each sees it  |
 template <class Arch, template <class> class Fold, class Variant, class... Runs>
 class attention_task {
     using V = simd<Arch>;
@@ -89,46 +151,60 @@ public:
         : attention_task(shape, variant, rope, runs, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
 
     /// All positions that the rows see, and their result.
-    void run(matrix_view<const float> q, const attention_rows& rows, matrix_view<float> out) noexcept {
-        start(q, rows);
-        total_.restart(queries(rows));
-        for (position s = first_segment(rows); s < end_segment(rows); s = next_segment(rows, s)) {
-            fold_segment(rows, s, now_);
-            merge<Arch>(total_, now_, queries(rows));
+    void run(matrix_view<const float> q, const attention_share& share, matrix_view<float> out) noexcept {
+        start(q, share);
+        total_.restart(queries(share));
+        for (position s = first_segment(share); s < end_segment(share); s = next_segment(share, s)) {
+            fold_segment(s, now_);
+            merge<Arch>(total_, now_, queries(share));
         }
-        store(total_, rows, out);
+        store(total_, share, out);
     }
 
-    /// The positions of one segment; a state for queries(rows).
-    void run_segment(matrix_view<const float> q, const attention_rows& rows, position s, const fold_state& out) noexcept {
-        start(q, rows);
-        fold_segment(rows, s, out);
+    /// The positions of one segment; a state for queries(share).
+    void run_segment(matrix_view<const float> q, const attention_share& share, position s, const fold_state& out) noexcept {
+        start(q, share);
+        fold_segment(s, out);
     }
 
     /// Merges what run_segment() made of each segment, from left to right, and writes the result after the last.
-    void merge_segment(const attention_rows& rows, position s, const fold_state& state, matrix_view<float> out) noexcept {
-        if (s == first_segment(rows)) total_.restart(queries(rows));
-        merge<Arch>(total_, state, queries(rows));
-        if (next_segment(rows, s) == end_segment(rows)) store(total_, rows, out);
+    void merge_segment(const attention_share& share, position s, const fold_state& state, matrix_view<float> out) noexcept {
+        if (s == first_segment(share)) total_.restart(queries(share));
+        merge<Arch>(total_, state, queries(share));
+        if (next_segment(share, s) == end_segment(share)) store(total_, share, out);
     }
 
     /// Stretches of restart_size positions that the rows see something of.
-    position first_segment(const attention_rows& rows) const noexcept { return begin(rows) / segment_size; }
-    position end_segment(const attention_rows& rows) const noexcept { return (end(rows) - 1) / segment_size + 1; }
+    position first_segment(const attention_share& share) const noexcept { return span_of(share).from / segment_size; }
+    position end_segment(const attention_share& share) const noexcept { return (span_of(share).to - 1) / segment_size + 1; }
     /// The one after s, but for what no run shows the rows.
-    position next_segment(const attention_rows& rows, position s) const noexcept {
+    position next_segment(const attention_share& share, position s) const noexcept {
         ++s;
         if constexpr ((selective_run<Runs> && ...)) {
+            const attention_rows rows = share.front();
             const auto next = [&](const auto& run) {
                 const position_range some = seen_by_any(rows, run);
-                return some.to <= std::max(some.from, s * segment_size) ? end_segment(rows) : std::max(s, some.from / segment_size);
+                return some.to <= std::max(some.from, s * segment_size) ? end_segment(share) : std::max(s, some.from / segment_size);
             };
-            s = std::apply([&](const auto&... run) { return std::min({end_segment(rows), next(run)...}); }, runs_);
+            s = std::apply([&](const auto&... run) { return std::min({end_segment(share), next(run)...}); }, runs_);
         }
         return s;
     }
 
 private:
+    /// Rows of the task that belong to one sequence.
+    struct part {
+        attention_rows rows;
+        std::size_t first;  // of them in the task
+        position shared;    // what they have in common with the part before
+        position from, to;  // between what any of them sees
+    };
+    /// Rows [first, first + count) of the task, which read the same tile.
+    struct readers {
+        const attention_rows& rows;  // of the first part of them, whose places they read
+        std::size_t first, count;
+    };
+
     attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
                    float* scratch, std::size_t queries, std::size_t width) noexcept
         : shape_(shape),
@@ -142,79 +218,98 @@ private:
           turn_(turned_ + width),
           fold_(turn_ + width, queries, width) {}
 
-    std::size_t queries(const attention_rows& rows) const noexcept { return rows.rows * group_; }
-    position end(const attention_rows& rows) const noexcept {
-        position last = rows.at(rows.rows - 1);
+    std::size_t queries(const attention_share& share) const noexcept { return share.rows * group_; }
+
+    /// From the first position that any of the rows sees to the one after the last.
+    position_range span_of(const attention_rows& rows) const noexcept {
+        position_range out{variant_.begin(rows.at(0)), rows.at(rows.rows - 1) + 1};
+        for (std::size_t i = 1; i < rows.rows; ++i) out.from = std::min(out.from, variant_.begin(rows.at(i)));
         if (rows.in_tree())
-            for (std::size_t i = 0; i < rows.rows; ++i) last = std::max(last, rows.at(i));
-        return last + 1;
+            for (std::size_t i = 0; i < rows.rows; ++i) out.to = std::max(out.to, rows.at(i) + 1);
+        return out;
     }
-    position begin(const attention_rows& rows) const noexcept {
-        position first = variant_.begin(rows.at(0));
-        for (std::size_t i = 1; i < rows.rows; ++i) first = std::min(first, variant_.begin(rows.at(i)));
-        return first;
+    position_range span_of(const attention_share& share) const noexcept {
+        position_range out{std::numeric_limits<position>::max(), 0};
+        share.each_part([&](const attention_rows& rows, position) { out = both(out, span_of(rows)); });
+        return out;
+    }
+    static position_range both(position_range a, position_range b) noexcept { return {std::min(a.from, b.from), std::max(a.to, b.to)}; }
+
+    /// Tile after tile; those that parts have in common are read once for all of them.
+    void fold_segment(position s, const fold_state& state) noexcept {
+        state.restart(rows_ * group_);
+        const position from = std::max(span_.from, s * segment_size), to = std::min(span_.to, (s + 1) * segment_size);
+        for (position t = from / step * step; t < to; t += step)
+            for (std::size_t i = 0, next; i < parts_; i = next) {
+                position_range span{part_[i].from, part_[i].to};
+                std::size_t count = part_[i].rows.rows;
+                for (next = i + 1; next < parts_ && part_[next].shared >= t + step; ++next) {
+                    span = both(span, {part_[next].from, part_[next].to});
+                    count += part_[next].rows.rows;
+                }
+                span = {std::max({t, from, span.from}), std::min({t + step, to, span.to})};
+                if (span.from < span.to) fold_at(readers{part_[i].rows, part_[i].first, count}, span, t, state);
+            }
     }
 
-    void fold_segment(const attention_rows& rows, position s, const fold_state& state) noexcept {
-        state.restart(queries(rows));
-        const position from = std::max(begin(rows), s * segment_size), to = std::min(end(rows), (s + 1) * segment_size);
-        for (position t = from / step * step; t < to; t += step) {
-            const position_range part{std::max(t, from), std::min(t + step, to)};
-            if (rows.in_tree() && t + step > rows.range->first_position)
-                fold_paths(rows, part, t, state);
-            else
-                std::apply([&](const auto&... run) { fold_tile(rows, part, t, state, run...); }, runs_);
-        }
+    void fold_at(const readers& who, position_range span, position t, const fold_state& state) noexcept {
+        if (who.rows.in_tree() && t + step > who.rows.range->first_position)
+            fold_paths(who, span, t, state);
+        else
+            std::apply([&](const auto&... run) { fold_tile(who, span, t, state, run...); }, runs_);
     }
 
-    /// The same where rows of a tree see different keys at the same positions: row after row.
-    void fold_paths(const attention_rows& rows, position_range part, position t, const fold_state& state) noexcept {
+    /// Where rows of a tree see different keys at the same positions: row after row.
+    void fold_paths(const readers& who, position_range span, position t, const fold_state& state) noexcept {
         if constexpr (!((selective_run<Runs> || choosing_run<Runs>) || ...)) {
-            const visible_part<Variant, all_seen> visible{variant_, {}, rows.kv_head, group_, *rows.range, rows.first, t};
-            for (std::size_t i = 0; i < rows.rows; ++i) {
-                const auto seen = visible(i * group_);
+            const auto visible = visible_to(who, all_seen{}, t);
+            const row_range& range = *who.rows.range;
+            for (std::size_t i = 0; i < who.count; ++i) {
+                const std::size_t query = (who.first + i) * group_;
+                const auto seen = visible(query);
                 if (seen.from == seen.to) continue;
                 position where[attention::tile_size];
-                rows.range->each_ancestor(rows.first + i, [&](position p, position stored) {
+                range.each_ancestor(who.rows.first + i, [&](position p, position stored) {
                     if (p >= t && p < t + step) where[p - t] = stored;
                 });
+                const position last = at_[who.first + i];
                 std::apply(
                     [&](const auto&... run) {
-                        read(rows, {part.from, std::min(part.to, rows.at(i) + 1)}, t,
-                             path_run<Runs>{run, where, t, rows.range->first_position, rows.at(i)}...);
+                        read(who, {span.from, std::min(span.to, last + 1)}, t,
+                             path_run<Runs>{run, where, t, range.first_position, last}...);
                     },
                     runs_);
-                fold_.fold(variant_, visible_row<visible_part<Variant, all_seen>>{visible, i}, queries(rows), state);
+                fold_.fold(variant_, visible, query, group_, state);
             }
         }
     }
 
     template <class... Some>
-    void read(const attention_rows& rows, position_range part, position t, const Some&... some) noexcept {
-        fold_.read(static_cast<std::size_t>(part.from - t), static_cast<std::size_t>(part.to - t),
-                   tile_source<Some...>{{some...}, rows.segment, rows.kv_head, t});
+    void read(const readers& who, position_range span, position t, const Some&... some) noexcept {
+        fold_.read(static_cast<std::size_t>(span.from - t), static_cast<std::size_t>(span.to - t),
+                   tile_source<Some...>{{some...}, who.rows.segment, who.rows.kv_head, t});
     }
 
-    /// Positions `part` of the tile at t: of all runs together, or one after another where not all rows read all of them.
-    void fold_tile(const attention_rows& rows, position_range part, position t, const fold_state& state, const Runs&... run) noexcept {
+    /// Positions `span` of the tile at t: of all runs together, or one after another where not all rows read all of them.
+    void fold_tile(const readers& who, position_range span, position t, const fold_state& state, const Runs&... run) noexcept {
         if constexpr ((selective_run<Runs> || ...))
-            (fold_run(rows, part, t, state, run), ...);
+            (fold_run(who, span, t, state, run), ...);
         else if constexpr ((choosing_run<Runs> || ...))
-            (fold_part(rows, part, t, state, chosen_of(run, rows.segment, rows.kv_head), run), ...);
+            (fold_part(who, span, t, state, chosen_of(run, who.rows.segment, who.rows.kv_head), run), ...);
         else
-            fold_part(rows, part, t, state, all_seen{}, run...);
+            fold_part(who, span, t, state, all_seen{}, run...);
     }
 
     template <class Run>
-    void fold_run(const attention_rows& rows, position_range part, position t, const fold_state& state, const Run& run) noexcept {
+    void fold_run(const readers& who, position_range span, position t, const fold_state& state, const Run& run) noexcept {
         static_assert(selective_run<Run>, "each run of a view says what rows read of it, or none does");
-        const position_range some = seen_by_any(rows, run);
-        part = {std::max(part.from, some.from), std::min(part.to, some.to)};
-        if (part.from >= part.to) return;
-        const bool turn = turns(rows, run);
-        if (turn) load_queries(rows, run);
-        fold_part(rows, part, t, state, seen_of(run, rows.segment), run);
-        if (turn) load_queries(rows, unturned{});
+        const position_range some = seen_by_any(who.rows, run);
+        span = {std::max(span.from, some.from), std::min(span.to, some.to)};
+        if (span.from >= span.to) return;
+        const bool turn = turns(run);
+        if (turn) load_queries(run);
+        fold_part(who, span, t, state, seen_of(run, who.rows.segment), run);
+        if (turn) load_queries(unturned{});
     }
 
     /// What any of the rows reads of a run, and between.
@@ -223,55 +318,73 @@ private:
         position_range some{std::numeric_limits<position>::max(), 0};
         for (std::size_t i = 0; i < rows.rows; ++i) {
             const position_range here = seen(run, rows.segment, rows.at(i));
-            if (here.from < here.to) some = {std::min(some.from, here.from), std::max(some.to, here.to)};
+            if (here.from < here.to) some = both(some, here);
         }
         return some;
     }
 
     /// Whether some of the rows stand elsewhere when they read a run.
     template <class Run>
-    bool turns(const attention_rows& rows, const Run& run) const noexcept {
-        return rope_.dims != 0 && standing(run, end(rows) - 1) != end(rows) - 1;
+    bool turns(const Run& run) const noexcept {
+        return rope_.dims != 0 && standing(run, span_.to - 1) != span_.to - 1;
+    }
+
+    template <class Seen>
+    auto visible_to(const readers& who, const Seen& seen, position t) const noexcept {
+        return visible_part<Variant, Seen>{variant_, seen, who.rows.kv_head, group_, at_, t};
     }
 
     template <class Seen, class... Some>
-    void fold_part(const attention_rows& rows, position_range part, position t, const fold_state& state, const Seen& seen,
+    void fold_part(const readers& who, position_range span, position t, const fold_state& state, const Seen& seen,
                    const Some&... some) noexcept {
-        const visible_part<Variant, Seen> visible{variant_, seen, rows.kv_head, group_, *rows.range, rows.first, t};
+        const auto visible = visible_to(who, seen, t);
         if constexpr (decltype(visible)::masks) {
             std::uint64_t any = 0;
-            for (std::size_t row = 0; row < rows.rows; ++row) any |= visible(row * group_).bits;
+            for (std::size_t row = 0; row < who.count; ++row) any |= visible((who.first + row) * group_).bits;
             if (any == 0) return;
             const auto first = static_cast<std::size_t>(std::countr_zero(any)),
                        last = attention::tile_size - static_cast<std::size_t>(std::countl_zero(any));
-            part = {std::max(part.from, t + static_cast<position>(first / piece * piece)),
-                    std::min(part.to, t + static_cast<position>(round_up(last, piece)))};
+            span = {std::max(span.from, t + static_cast<position>(first / piece * piece)),
+                    std::min(span.to, t + static_cast<position>(round_up(last, piece)))};
         }
-        read(rows, part, t, some...);
-        fold_.fold(variant_, visible, queries(rows), state);
+        read(who, span, t, some...);
+        fold_.fold(variant_, visible, who.first * group_, who.count * group_, state);
     }
 
-    void start(matrix_view<const float> q, const attention_rows& rows) noexcept {
+    void start(matrix_view<const float> q, const attention_share& share) noexcept {
         q_ = q;
-        fold_.start(queries(rows));
-        load_queries(rows, unturned{});
+        share_ = share;
+        parts_ = rows_ = 0;
+        span_ = {std::numeric_limits<position>::max(), 0};
+        share.each_part([&](const attention_rows& rows, position shared) {
+            const position_range span = span_of(rows);
+            part_[parts_++] = {rows, rows_, shared, span.from, span.to};
+            span_ = both(span_, span);
+            for (std::size_t i = 0; i < rows.rows; ++i) at_[rows_++] = rows.at(i);
+        });
+        fold_.start(queries(share));
+        load_queries(unturned{});
     }
 
     struct unturned {};
 
     /// The queries as they read a run.
     template <class Run>
-    void load_queries(const attention_rows& rows, const Run& run) noexcept {
+    void load_queries(const Run& run) noexcept {
         const V scale = V::broadcast(variant_.scale);
-        for (std::size_t i = 0; i < queries(rows); ++i) {
-            const std::size_t row = rows.row + i / group_;
-            const float* head = q_.data() + row * q_.strides()[0] + (rows.kv_head * group_ + i % group_) * shape_.head_dim;
-            if constexpr (turning_run<Run>) {
-                const position p = rows.at(i / group_);
-                if (standing(run, p) != p) head = turned(head, row, i % group_ == 0);
-            }
-            fold_.load_query(i, head, shape_.head_dim, scale);
-        }
+        std::size_t query = 0;
+        share_.each_part([&](const attention_rows& rows, position) {
+            for (std::size_t i = 0; i < rows.rows; ++i)
+                for (std::size_t g = 0; g < group_; ++g, ++query) {
+                    const std::size_t row = rows.row + i;
+                    const float* head = q_.data() + row * q_.strides()[0] + (rows.kv_head * group_ + g) * shape_.head_dim;
+                    if constexpr (turning_run<Run>) {
+                        const position p = rows.at(i);
+                        if (standing(run, p) != p) head = turned(head, row, g == 0);
+                    }
+                    fold_.load_query(query, head, shape_.head_dim, scale);
+                }
+        });
     }
 
     /// A copy of a head, turned; `first`: of its row.
@@ -283,14 +396,19 @@ private:
         return turned_;
     }
 
-    void store(const fold_state& s, const attention_rows& rows, matrix_view<float> out) const noexcept {
-        for (std::size_t i = 0; i < queries(rows); ++i) {
-            if constexpr (attention::sinking<Variant>) add_sink<Arch>(s, i, variant_.sink(rows.kv_head * group_ + i % group_));
-            float* y = out.data() + (rows.row + i / group_) * out.strides()[0] + (rows.kv_head * group_ + i % group_) * shape_.head_dim;
-            const V sum = V::broadcast(s.sum[i]);
-            for (std::size_t d = 0; d < shape_.head_dim; d += lanes)
-                (V::load(s.acc + i * s.width + d) / sum).store_first(y + d, shape_.head_dim - d);
-        }
+    void store(const fold_state& s, const attention_share& share, matrix_view<float> out) const noexcept {
+        std::size_t query = 0;
+        share.each_part([&](const attention_rows& rows, position) {
+            for (std::size_t i = 0; i < rows.rows; ++i)
+                for (std::size_t g = 0; g < group_; ++g, ++query) {
+                    const std::size_t head = rows.kv_head * group_ + g;
+                    if constexpr (attention::sinking<Variant>) add_sink<Arch>(s, query, variant_.sink(head));
+                    float* y = out.data() + (rows.row + i) * out.strides()[0] + head * shape_.head_dim;
+                    const V sum = V::broadcast(s.sum[query]);
+                    for (std::size_t d = 0; d < shape_.head_dim; d += lanes)
+                        (V::load(s.acc + query * s.width + d) / sum).store_first(y + d, shape_.head_dim - d);
+                }
+        });
     }
 
     const attention_shape& shape_;
@@ -299,49 +417,89 @@ private:
     const std::tuple<Runs...>& runs_;
     std::size_t group_;
     matrix_view<const float> q_;
+    attention_share share_{};
+    std::size_t parts_ = 0, rows_ = 0;
+    position_range span_;
+    part part_[attention_scratch::most_rows];
+    position at_[attention_scratch::most_rows];  // (rows)
     fold_state now_, total_;
     float *turned_, *turn_;  // (width), (width)
     Fold<Arch> fold_;
 };
 
-/// The tasks of a step: blocks of at most `block` rows of one sequence, for one kv head each.
+/// The tasks of a step: blocks of at most `block` rows of one sequence, or of several that share a prefix, for one kv head each.
 class attention_tasks {
 public:
-    attention_tasks(const attention_shape& shape, std::span<const row_range> ranges, std::size_t threads) noexcept
-        : kv_heads_(shape.kv_heads), ranges_(ranges), block_(attention_scratch::rows_of(shape)), wanted_(4 * threads) {
+    attention_tasks(const attention_shape& shape, std::span<const row_range> ranges, std::span<const shared_prefix> order,
+                    std::size_t threads) noexcept
+        : kv_heads_(shape.kv_heads),
+          order_(ranges, order),
+          block_(attention_scratch::rows_of(shape)),
+          wanted_(threads > 1 ? 4 * threads : 1) {
         count();
-        while (block_ > attention_scratch::least_rows && count_ < wanted_) {
+        while (block_ > attention_scratch::least_rows && count_ < wanted_ && !(pieces() && block_ <= attention_scratch::most_shared_rows)) {
             block_ = std::max(attention_scratch::least_rows, ceil_div(block_, 2));
             count();
         }
     }
 
     std::size_t size() const noexcept { return count_; }
+    /// Of any task, at most.
+    std::size_t most_rows() const noexcept { return std::min(block_, most_); }
     /// Whether threads may be idle that could share what a task reads.
-    bool few() const noexcept { return count_ < wanted_ && block_ <= attention_scratch::least_rows; }
+    bool few() const noexcept { return count_ < wanted_ && block_ <= attention_scratch::most_shared_rows; }
 
     /// Those whose rows stand last, and see most, first.
-    attention_rows operator[](std::size_t i) const noexcept {
-        std::size_t left = count_ - 1 - i, s = 0;
-        for (std::size_t here; left >= (here = ceil_div(ranges_[s].rows, block_) * kv_heads_); ++s) left -= here;
-        const std::size_t first = left / kv_heads_ * block_;
-        return {.segment = s,
-                .kv_head = left % kv_heads_,
-                .row = ranges_[s].first_row + first,
-                .rows = std::min(block_, ranges_[s].rows - first),
-                .first = first,
-                .range = &ranges_[s]};
+    attention_share operator[](std::size_t i) const noexcept {
+        std::size_t left = count_ - 1 - i, at = 0, end = 0, rows = 0;
+        for (;; at = end) {
+            end = order_.end_of_group(at);
+            rows = rows_of(at, end);
+            const std::size_t here = ceil_div(rows, block_) * kv_heads_;
+            if (left < here) break;
+            left -= here;
+        }
+        std::size_t first = left / kv_heads_ * block_;
+        const std::size_t some = std::min(block_, rows - first);
+        for (; first >= order_.range(at).rows; ++at) first -= order_.range(at).rows;
+        return {.order = &order_, .kv_head = left % kv_heads_, .at = at, .first = first, .rows = some};
     }
 
 private:
+    std::size_t rows_of(std::size_t at, std::size_t end) const noexcept {
+        std::size_t rows = 0;
+        for (; at < end; ++at) rows += order_.range(at).rows;
+        return rows;
+    }
+    /// f(its first number in the order, its rows, its tasks).
+    template <class F>
+    void each_group(const F& f) const noexcept {
+        for (std::size_t at = 0, end; at < order_.size(); at = end) {
+            end = order_.end_of_group(at);
+            const std::size_t rows = rows_of(at, end);
+            f(at, rows, ceil_div(rows, block_) * kv_heads_);
+        }
+    }
     void count() noexcept {
-        count_ = 0;
-        for (const row_range& range : ranges_) count_ += ceil_div(range.rows, block_) * kv_heads_;
+        count_ = most_ = 0;
+        each_group([&](std::size_t, std::size_t rows, std::size_t tasks) {
+            count_ += tasks;
+            most_ = std::max(most_, rows);
+        });
+    }
+    /// Whether prefixes are shared and tasks have segments enough for all threads, so that they need not read less at once.
+    bool pieces() const noexcept {
+        if (!order_.shares()) return false;
+        std::size_t pieces = 0;
+        each_group([&](std::size_t at, std::size_t, std::size_t tasks) {
+            pieces += tasks * (static_cast<std::size_t>(order_.range(at).first_position) / attention::restart_size + 1);
+        });
+        return pieces >= wanted_;
     }
 
     std::size_t kv_heads_;
-    std::span<const row_range> ranges_;
-    std::size_t block_, wanted_, count_ = 0;
+    attention_order order_;
+    std::size_t block_, wanted_, count_ = 0, most_ = 0;
 };
 
 /// Threads share tasks.
@@ -364,6 +522,7 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
         position segment;
     };
     Task merger = make(0);
+    const std::size_t states = scratch.states(tasks.most_rows());
     const auto step = [&](piece& p) {
         p.segment = merger.next_segment(tasks[p.task], p.segment);
         if (p.segment < merger.end_segment(tasks[p.task])) return;
@@ -371,18 +530,28 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
     };
     for (piece first{0, merger.first_segment(tasks[0])}; first.task < tasks.size();) {
         std::size_t pieces = 0;
-        for (piece p = first; p.task < tasks.size() && pieces < scratch.states(); step(p)) ++pieces;
+        for (piece p = first; p.task < tasks.size() && pieces < states; step(p)) ++pieces;
         std::atomic<std::size_t> next{0};
         w.run(std::min(pieces, w.count()), [&](std::size_t thread) {
             Task task = make(thread);
             piece p = first;
             for (std::size_t at = 0, i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
                 for (; at < i; ++at) step(p);
-                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i));
+                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i, tasks.most_rows()));
             }
         });
-        for (std::size_t i = 0; i < pieces; ++i, step(first)) merger.merge_segment(tasks[first.task], first.segment, scratch.state(i), out);
+        for (std::size_t i = 0; i < pieces; ++i, step(first))
+            merger.merge_segment(tasks[first.task], first.segment, scratch.state(i, tasks.most_rows()), out);
     }
+}
+
+/// What the segments share, where one run has all they read.
+template <class... Runs>
+std::span<const shared_prefix> shared_prefixes(const std::tuple<Runs...>& runs, std::size_t segments) noexcept {
+    std::span<const shared_prefix> out;
+    if constexpr (sizeof...(Runs) == 1 && ((sharing_run<Runs> && !selective_run<Runs> && !choosing_run<Runs>) && ...))
+        out = std::get<0>(runs).sharing();
+    return out.size() == segments ? out : std::span<const shared_prefix>{};
 }
 
 template <class Arch, template <class> class Fold, attention::variant Variant, kv_run... Runs>
@@ -390,7 +559,7 @@ void attend_by(matrix_view<const float> q, const attention_shape& shape, const V
                const std::tuple<Runs...>& runs, matrix_view<float> out, attention_scratch& scratch, const rope_rows& rope,
                const workers& w) {
     using task = attention_task<Arch, Fold, Variant, Runs...>;
-    const attention_tasks tasks(shape, ranges, w.count());
+    const attention_tasks tasks(shape, ranges, shared_prefixes(runs, ranges.size()), w.count());
     const auto make = [&](std::size_t thread) { return task(shape, variant, rope, runs, scratch.of(thread)); };
     if (tasks.few() && w.count() > 1)
         attend_segments<task>(q, tasks, out, make, scratch, w);

@@ -44,10 +44,11 @@ public:
 
     /// Queries that see the same part of the tile go together.
     template <class Variant, class Visible>
-    void fold(const Variant& variant, const Visible& visible, std::size_t queries, const fold_state& state) noexcept {
-        for (std::size_t query = 0, end; query < queries; query = end) {
+    void fold(const Variant& variant, const Visible& visible, std::size_t first, std::size_t queries, const fold_state& state) noexcept {
+        const std::size_t last = first + queries;
+        for (std::size_t query = first, end; query < last; query = end) {
             const auto part = visible(query);
-            for (end = query + 1; end < queries && visible(end) == part;) ++end;
+            for (end = query + 1; end < last && visible(end) == part;) ++end;
             if (part.from == part.to) continue;
             std::size_t left = end - query;
             for (; left >= most_queries; query += most_queries, left -= most_queries)

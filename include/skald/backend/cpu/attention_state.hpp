@@ -19,14 +19,14 @@ namespace skald::inline SKALD_ISA::kernels {
 struct fold_state {
     std::size_t width;  // of a head, padded to whole vectors
     float* acc;         // (queries, width)
-    float* most;        // (queries)
-    float* sum;         // (queries)
+    float* most;        // (queries), and a vector more: whole ones can be read from any query on
+    float* sum;         // the same
 
-    static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept { return queries * width + 2 * round_up(queries, lanes); }
+    static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept { return queries * width + 2 * padded(queries); }
 
     static fold_state at(float* memory, std::size_t queries, std::size_t width) noexcept {
         float* most = memory + queries * width;
-        return {width, memory, most, most + round_up(queries, lanes)};
+        return {width, memory, most, most + padded(queries)};
     }
 
     void restart(std::size_t queries) const noexcept {
@@ -34,6 +34,9 @@ struct fold_state {
         std::fill_n(most, queries, -std::numeric_limits<float>::infinity());
         std::fill_n(sum, queries, 0.0f);
     }
+
+private:
+    static std::size_t padded(std::size_t queries) noexcept { return round_up(queries, lanes) + lanes; }
 };
 
 /// e^x - 2e-35 for x ≤ 0, at least zero, which it is from -80 on: subnormal results would cost hundreds of cycles each.
@@ -136,8 +139,7 @@ struct visible_part {
     const Variant& variant;
     Seen seen;
     std::size_t kv_head, group;  // group: queries a row
-    const row_range& range;      // what the rows are part of
-    std::size_t first;           // row 0 in it
+    const position* rows;        // where each row stands
     position origin;             // of the tile
 
     static constexpr bool masks = attention::masking<Variant> || choosing_seen<Seen>;  // whether parts have bits
@@ -163,7 +165,7 @@ struct visible_part {
         return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin + static_cast<position>(j)};
     }
 
-    position row(std::size_t query) const noexcept { return range.at(first + query / group); }
+    position row(std::size_t query) const noexcept { return rows[query / group]; }
 
 private:
     static masked_part masked(tile_part part, std::uint64_t bits) noexcept {
@@ -173,20 +175,6 @@ private:
         return {{static_cast<std::size_t>(std::countr_zero(bits)), attention::tile_size - static_cast<std::size_t>(std::countl_zero(bits))},
                 bits};
     }
-};
-
-/// The same for one row of all.
-template <class Visible>
-struct visible_row {
-    const Visible& visible;
-    std::size_t row;
-
-    auto operator()(std::size_t query) const noexcept {
-        auto part = visible(query);
-        if (query / visible.group != row) part.to = part.from;
-        return part;
-    }
-    attention::score_place place(std::size_t query, std::size_t j) const noexcept { return visible.place(query, j); }
 };
 
 /// A run as a row of a tree reads it: its ancestors at the positions of their depths. // where: (tile_size), of the positions from `origin`

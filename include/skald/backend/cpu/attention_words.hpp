@@ -69,9 +69,9 @@ public:
 
     /// Queries of the next task. With so many tiles of AMX are full; results are the same without.
     void start(std::size_t queries) noexcept {
-        by_tiles_ = has_amx && queries >= block && may_use_amx();
+        may_tile_ = has_amx && queries >= block && may_use_amx();
         if constexpr (has_amx)
-            if (by_tiles_ && !tiles_) tiles_.emplace(block);
+            if (may_tile_ && !tiles_) tiles_.emplace(block);
     }
 
     void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
@@ -85,7 +85,7 @@ public:
         const float norm = std::max(std::sqrt(reduce_add(squares)), least);
         query_scale_[query] = norm * (1.0f / length);
         encode_row(V::broadcast(length / norm), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
-        if (by_tiles_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
+        if (may_tile_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
     /// Positions [from, to) of the tile, in pieces of 32.
@@ -100,13 +100,14 @@ public:
                 at, [&](const auto& f) { source.values(first, last, f); },
                 [&]<class Codec>(Codec c, const auto&... rows) { lay_out_values(at, c, rows...); });
         }
-        if (by_tiles_) split_tile();
     }
 
     template <class Variant, class Visible>
-    void fold(const Variant& variant, const Visible& visible, std::size_t queries, const fold_state& state) noexcept {
-        for (std::size_t query = 0; query < queries; query += block)
-            fold_block(variant, visible, query, std::min(block, queries - query), state);
+    void fold(const Variant& variant, const Visible& visible, std::size_t first, std::size_t queries, const fold_state& state) noexcept {
+        by_tiles_ = may_tile_ && queries >= block && first % block == 0;
+        if (by_tiles_) split_tile();
+        for (std::size_t query = first; query < first + queries; query += block)
+            fold_block(variant, visible, query, std::min(block, first + queries - query), state);
     }
 
 private:
@@ -402,7 +403,7 @@ private:
         }
         for (std::size_t q = count; q < block; ++q) most[q] = nothing;
         const V before = V::load(state.most + query), now = max(before, greatest_of_rows(most));
-        now.store(state.most + query);
+        choose_first(count, now, before).store(state.most + query);
         max(now, V::broadcast(-std::numeric_limits<float>::max())).store(shift);  // where nothing was seen, weights are zero, not NaN
         const V keep = decay(before - V::load(shift));
         keep.store(rescale);
@@ -424,7 +425,8 @@ private:
             most[q] = squares;
         }
         for (std::size_t q = count; q < block; ++q) sums[q] = V::zero(), most[q] = V::broadcast(1.0f);
-        fma(V::load(state.sum + query), keep, sum_rows(sums)).store(state.sum + query);
+        const V old = V::load(state.sum + query);
+        choose_first(count, fma(old, keep, sum_rows(sums)), old).store(state.sum + query);
         const V norm = square_root(sum_rows(most));
         (V::broadcast(length) / norm).store(factor);
         (norm * V::broadcast(1.0f / length)).store(worth);
@@ -475,7 +477,7 @@ private:
     static void split_tile() noexcept {}
 #endif
 
-    bool by_tiles_ = false;
+    bool may_tile_ = false, by_tiles_ = false;  // in this task, in this tile
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
     float* piece_;                          // (32, 16 + pairs): scales and words of rows that no run has all of
