@@ -16,6 +16,7 @@
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/paged.hpp>
+#include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/tiered.hpp>
@@ -61,6 +62,13 @@ struct radix_policy : keeping_all {
     }
 };
 
+template <class Codec, std::size_t Page>
+struct quest_policy : keeping_all {
+    static kv::quest<Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {{.tokens = (tokens + 2 * Page) * sequences, .sequences = sequences, .budget = 2 * Page, .page = Page}};
+    }
+};
+
 /// Of any room.
 template <class Codec, std::size_t Window, std::size_t Step>
 struct ring_policy : keeping<Window, Step> {
@@ -99,7 +107,8 @@ struct evicting_policy : keeping<kv::all_tokens, 23> {
     }
 };
 
-/// Of those that keep all tokens, of rings, of windows with sinks, of tiers, and of evicting storage that evicts nothing.
+/// Of those that keep all tokens, of rings, of windows with sinks, of tiers, of pages that rows choose, and of evicting storage that evicts
+/// nothing.
 using keeping_policies =
     std::tuple<contiguous_policy<kv::f32>, contiguous_policy<kv::f16>, contiguous_policy<kv::bf16>, paged_policy<kv::f32, 1>,
                paged_policy<kv::f32, 8>, paged_policy<kv::f16, 16>, paged_policy<kv::bf16, 5>, contiguous_policy<kv::fp8>,
@@ -113,10 +122,12 @@ using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_poli
 using tiered_policies =
     std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
                tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>>;
+using quest_policies = std::tuple<quest_policy<kv::f16, 5>>;
 using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
 /// Whose views are one run of one codec, which select() shows.
 using one_run_policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));
-using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}, evicting_policies{}));
+using policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}, window_policies{}, tiered_policies{}, quest_policies{},
+                                         evicting_policies{}));
 
 /// What a test writes at a place: small integers, told apart in every codec when a row has nothing else.
 inline float mark_of(std::uint32_t writer, position p, std::size_t layer, std::size_t head) {

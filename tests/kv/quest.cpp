@@ -240,13 +240,13 @@ TEMPLATE_TEST_CASE("a row reads the pages of the greatest bounds, whatever becam
         return kv::quest_options{
             .tokens = 1200, .sequences = 4, .budget = budget, .page = page, .first_page = first_page, .full_layers = 1};
     };
-    run_random<TestType>(options(1, 5, true), kv::all_tokens, seed, 60);
-    run_random<TestType>(options(4, 23, false), kv::all_tokens, seed + 1, 60);
-    run_random<TestType>(options(7, 21, true), kv::all_tokens, seed + 2, 60);
-    run_random<TestType>(options(16, 48, true), kv::all_tokens, seed + 3, 60);
-    run_random<TestType>(options(16, 16, false), kv::all_tokens, seed + 4, 60);
-    run_random<TestType>(options(7, 21, true), 61, seed + 5, 60);
-    run_random<TestType>(options(70, 140, true), kv::all_tokens, seed + 6, 60);
+    run_random<TestType>(options(1, 5, true), kv::all_tokens, seed, 40);
+    run_random<TestType>(options(4, 23, false), kv::all_tokens, seed + 1, 40);
+    run_random<TestType>(options(7, 21, true), kv::all_tokens, seed + 2, 40);
+    run_random<TestType>(options(16, 48, true), kv::all_tokens, seed + 3, 40);
+    run_random<TestType>(options(16, 16, false), kv::all_tokens, seed + 4, 40);
+    run_random<TestType>(options(7, 21, true), 61, seed + 5, 40);
+    run_random<TestType>(options(70, 140, true), kv::all_tokens, seed + 6, 40);
 }
 
 TEST_CASE("a query that is no number chooses as many pages, and no other row is touched", "[kv]") {

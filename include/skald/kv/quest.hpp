@@ -64,9 +64,9 @@ private:
     std::size_t kv_heads_ = 0, tiles_ = 0;
 };
 
-/// Memory: paged storage's, two rows of bounds a page, and what was chosen for some rows, two bits a token of the pool and kv head or so.
+/// Memory: paged storage's, two rows of bounds a page, and for 64 rows, or one a sequence, a bit for each token of the pool and kv head.
 /// // bounds: (layers, pages, kv_heads, {least, greatest}, width), in f16, or as f32 and bf16 keys are
-/// Cost of a row besides attention: a thirty-second of the products with all keys, at pages of 16 and one query head a kv head.
+/// Cost of a row besides attention: at pages of 16 an eighth of one query head's products with all keys, for each kv head.
 template <codec Codec>
 class quest_cache : private paged_cache<Codec> {
     using base = paged_cache<Codec>;
@@ -124,7 +124,7 @@ public:
         base::truncate(s, length);
         forget(s, length);
     }
-    /// Shares whole pages and their bounds.
+    /// Shares pages, and the bounds of whole ones.
     sequence_id fork(sequence_id s) {
         const sequence_id copy = base::fork(s);
         for (std::size_t layer = 0; layer < shape().layers; ++layer) bounded(layer, copy.index) = bounded(layer, s.index);
