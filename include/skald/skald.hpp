@@ -15,12 +15,14 @@
 #include <skald/io/gguf.hpp>
 #include <skald/kv/any.hpp>
 #include <skald/kv/any_cpu.hpp>
+#include <skald/kv/budget.hpp>
 #include <skald/kv/codec.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/erased_run.hpp>
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/eviction.hpp>
 #include <skald/kv/eviction_policies.hpp>
+#include <skald/kv/fitting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/paged.hpp>
@@ -33,6 +35,7 @@
 #include <skald/kv/tiered.hpp>
 #include <skald/kv/transport.hpp>
 #include <skald/kv/transport_file.hpp>
+#include <skald/kv/when_full.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>

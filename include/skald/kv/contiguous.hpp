@@ -110,6 +110,14 @@ public:
         return copy;
     }
 
+    /// Every sequence has its own.
+    bool has_room(const step_wish& wish, std::span<const sequence_id>) const {
+        table_.check(wish.segments);
+        const auto fits = [&](const segment& s) { return s.rows <= tokens_ - static_cast<std::size_t>(table_.at(s.sequence).length); };
+        return std::ranges::all_of(wish.segments, fits) &&
+               std::ranges::all_of(wish.opened, [&](std::size_t rows) { return rows <= tokens_; });
+    }
+
     std::span<const row_range> plan(std::span<const segment> segments) {
         table_.check(segments);
         for (const segment& s : segments) {

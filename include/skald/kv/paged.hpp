@@ -134,6 +134,11 @@ public:
         return copy;
     }
 
+    /// Cost: a look at each block of those that leave.
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving) {
+        return without(leaving, [&](std::size_t freed) { return blocks_needed(wish) <= free_blocks() + freed; });
+    }
+
     std::span<const row_range> plan(std::span<const segment> segments) {
         const std::size_t needed = blocks_needed(segments);
         if (needed > free_blocks())
@@ -202,6 +207,33 @@ protected:  // radix.hpp builds on these
         }
         return needed;
     }
+    std::size_t blocks_needed(const step_wish& wish) const {
+        std::size_t needed = blocks_needed(wish.segments);
+        for (const std::size_t rows : wish.opened) needed += ceil_div(checked_size(rows, "batch"));
+        return needed;
+    }
+
+    /// f(blocks that would be free besides) while blocks are counted as if these sequences, each of which stands here once, were closed.
+    template <class F>
+    bool without(std::span<const sequence_id> sequences, const F& f) {
+        const auto each_block = [&](const auto& visit) {
+            for (const sequence_id s : sequences) {
+                const std::uint32_t* blocks = blocks_of(s);
+                for (std::size_t i = 0; i < blocks_for(table_.at(s).length); ++i) visit(blocks[i]);
+            }
+        };
+        std::size_t freed = 0;
+        each_block([&](std::uint32_t block) { freed += pool_.lend(block); });
+        try {
+            const bool out = f(freed);
+            each_block([&](std::uint32_t block) { pool_.share(block); });
+            return out;
+        } catch (...) {
+            each_block([&](std::uint32_t block) { pool_.share(block); });
+            throw;
+        }
+    }
+
     std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }
     static std::size_t ceil_div(std::size_t n, std::size_t unit) noexcept { return skald::ceil_div(n, unit); }
 

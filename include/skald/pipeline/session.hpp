@@ -41,7 +41,7 @@ public:
         : model_(std::move(m)),
           sampler_(std::move(sampler)),
           options_(std::move(options)),
-          limit_(policy.max_length()),
+          limit_(kv::max_length(policy, model_.config().cache())),
           limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(std::min(limit_, kv::longest_step(policy)))),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
