@@ -476,17 +476,17 @@ struct budget {
     std::size_t sequences = 0;  ///< how many can be open at once; 0: as many as the storage's. More wait outside the storage
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
-        return cache(shape, within(shape), limit, slots(), when_full, memory);
+        return cache(shape, cut(shape), limit, slots(), when_full, memory);
     }
-    std::size_t bytes(const cache_shape& shape) const { return cache::table_bytes(slots()) + within(shape).bytes(shape); }
+    std::size_t bytes(const cache_shape& shape) const { return cache::table_bytes(slots()) + cut(shape).bytes(shape); }
     std::size_t max_length() const { return storage.max_length(); }
-    std::size_t max_length(const cache_shape& shape) const { return within(shape).max_length(); }
+    std::size_t max_length(const cache_shape& shape) const { return cut(shape).max_length(); }
     std::size_t max_step() const { return longest_step(storage); }
     std::string name() const { return storage.name(); }
 
 private:
     std::size_t slots() const noexcept { return sequences == 0 ? detail::sequences_of(storage) : sequences; }
-    Policy within(const cache_shape& shape) const {
+    Policy cut(const cache_shape& shape) const {
         const std::size_t tables = cache::table_bytes(slots());
         return fitted(storage, shape, limit - std::min(limit, tables));
     }

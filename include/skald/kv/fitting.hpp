@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <memory_resource>
+#include <string>
 
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
@@ -57,5 +59,24 @@ Policy fitted(Policy p, const cache_shape& shape, std::size_t limit) {
     fits(least);
     return p;
 }
+
+/// The policy: `within<paged<q8>>{.limit = 64 << 20, .storage = {{.tokens = 1 << 16}}}`: the storage, with as many of its tokens as so many
+/// bytes have room for. What that costs: nothing once it is made. For sequences that go when others need their room: budget.hpp.
+template <policy Policy>
+struct within {
+    using cache = typename Policy::cache;
+    std::size_t limit = 0;  ///< bytes
+    Policy storage{};
+
+    /// Throw errc::memory_limit as fitted() does.
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
+        return fitted(storage, shape, limit).make(shape, memory);
+    }
+    std::size_t bytes(const cache_shape& shape) const { return fitted(storage, shape, limit).bytes(shape); }
+    std::size_t max_length(const cache_shape& shape) const { return fitted(storage, shape, limit).max_length(); }
+    std::size_t max_length() const { return storage.max_length(); }  ///< whatever the model
+    std::size_t max_step() const { return longest_step(storage); }
+    std::string name() const { return storage.name(); }
+};
 
 }  // namespace skald::kv
