@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -94,7 +95,7 @@ void add_kv(CLI::App* app, skald::kv::spec& spec, std::string_view normal) {
 void add_kv_budget(CLI::App* app, std::size_t& bytes) {
     app->add_option("--kv-budget", bytes, "bytes that the cache may take, as 64M: it then holds as many tokens of the context as fit")
         ->transform(CLI::AsSizeValue(false))
-        ->check(whole(1))
+        ->check(whole(1, std::numeric_limits<std::int64_t>::max()))
         ->type_name("BYTES");
 }
 

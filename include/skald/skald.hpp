@@ -29,12 +29,15 @@
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/radix.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/rotation_table.hpp>
 #include <skald/kv/row_access.hpp>
+#include <skald/kv/shifting.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
 #include <skald/kv/tiered.hpp>
 #include <skald/kv/transport.hpp>
 #include <skald/kv/transport_file.hpp>
+#include <skald/kv/unroped.hpp>
 #include <skald/kv/when_full.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>

@@ -19,6 +19,7 @@
 #include <skald/core/checked.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/fitting.hpp>
+#include <skald/kv/rotation_table.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/when_full.hpp>
 
@@ -95,6 +96,8 @@ public:
     const budget_counts& counts() const noexcept { return counts_; }
     bool reads_by_position() const { return kv::reads_by_position(storage_); }
     position farthest() const { return kv::farthest(storage_); }
+    auto rotations() noexcept { return rotations_of(storage_); }
+    auto rotations() const noexcept { return rotations_of(storage_); }
     std::string reading() const
         requires requires(const storage& c) { c.reading(); }
     {

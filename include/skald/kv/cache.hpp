@@ -31,6 +31,7 @@ struct cache_shape {
     std::size_t layers = 0;
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
+    std::size_t rope_pairs = 0;  ///< frequencies of all the model's ropes together; for caches that keep keys before rope
 
     /// head_dim padded to whole vectors; the pad holds zeros.
     std::size_t width() const noexcept { return round_up(head_dim, lane_count); }
@@ -190,6 +191,11 @@ constexpr bool require_codec() {
     static_assert(!nested, "skald: a storage cannot hold another storage; name one, with a codec, as kv::paged<kv::q8>");
     static_assert(nested || codec<T>,
                   "skald: the rows of a storage are kept by a codec, as kv::f16 or kv::q8; one of your own has the members of kv::codec");
+    return true;
+}
+template <class T>
+constexpr bool require_rotated() {
+    static_assert(!unrotated_codec<T>, "skald: this storage keeps rotated keys; kv::unroped goes with contiguous, paged and radix storage");
     return true;
 }
 template <class T>

@@ -57,7 +57,7 @@ public:
 
     using base::close, base::commit, base::context, base::fork, base::length, base::mark, base::open, base::rollback, base::shape,
         base::keeps, base::select, base::window, base::truncate, base::view;
-    using base::free_blocks;
+    using base::free_blocks, base::rotations;
 
     std::size_t cached_tokens() const noexcept { return tree_.size() * block_; }  ///< in the tree, held by sequences or not
     const prefix_counts& counts() const noexcept { return counts_; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// The rotations of all positions that sequences of a cache can reach, for caches that keep keys before rope (unroped.hpp). The forward fills
-// it as far as sequences have come, which is once a position; attention reads it.
+// The rotations of all positions that sequences of a cache can reach, for caches that keep keys before rope (unroped.hpp). The forward
+// fills it as far as sequences have come, which is once a position; attention reads it.
 #include <cstddef>
 #include <memory_resource>
 
@@ -39,11 +39,17 @@ private:
 
 /// The table of a cache that keeps keys before rope; null: keys are rotated.
 template <class Cache>
-rotation_table* rotations_of(Cache& cache) noexcept {
+auto rotations_of(Cache& cache) noexcept {
     if constexpr (requires { cache.rotations(); })
         return cache.rotations();
     else
-        return nullptr;
+        return static_cast<rotation_table*>(nullptr);
+}
+
+/// Whether it has one.
+template <class Cache>
+bool keeps_before_rope(const Cache& cache) noexcept {
+    return rotations_of(cache) != nullptr;
 }
 
 }  // namespace skald::kv

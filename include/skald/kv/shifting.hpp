@@ -13,15 +13,15 @@ namespace skald::kv {
 
 /// A cache whose sequences can lose tokens in the middle.
 ///
-/// | member                       | meaning                                                                                                |
+/// | member                       | meaning |
 /// |------------------------------|--------------------------------------------------------------------------------------------------------|
-/// | c.remove(s, first, last)     | drops the tokens [first, last); those behind move down                                                 |
-/// | c.shift(s, first, last, n)   | the tokens [first, last) stand n positions further, n < 0: before; those they pass change sides        |
+/// | c.remove(s, first, last)     | drops the tokens [first, last); those behind move down | | c.shift(s, first, last, n)   | the tokens
+/// [first, last) stand n positions further, n < 0: before; those they pass change sides        |
 ///
 /// Both end the step, and throw errc::invalid_argument for what is outside the sequence and while it has pending tokens, errc::unsupported
 /// for models whose positions are not by rope alone, and errc::cache_full where rows that are to change are shared and there are no blocks
-/// to copy them to; nothing has changed then. Logits that follow are those of a cache that was given the same keys, unrotated, and values at
-/// the new positions: not of a text without the removed tokens, whose influence on others' values remains.
+/// to copy them to; nothing has changed then. Logits that follow are those of a cache that was given the same keys, unrotated, and values
+/// at the new positions: not of a text without the removed tokens, whose influence on others' values remains.
 template <class C>
 concept shifting_cache = kv_cache<C> && C::shifts_positions && requires(C c, sequence_id s, position p) {
     c.remove(s, p, p);
