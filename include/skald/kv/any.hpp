@@ -47,7 +47,6 @@ public:
     std::size_t context() const { return self_->context(); }
     std::size_t window() const { return self_->window(); }
     position farthest() const { return self_->farthest(); }
-    rotation_table* rotations() const noexcept { return self_->rotations(); }
     std::size_t bytes() const { return self_->bytes(); }
     bool reads_by_position() const { return self_->reads_by_position(); }  ///< schedule_invariant of the cache it holds
     sequence_id open() { return self_->open(); }
@@ -96,7 +95,6 @@ private:
         virtual std::size_t context() const = 0;
         virtual std::size_t window() const = 0;
         virtual position farthest() const = 0;
-        virtual rotation_table* rotations() noexcept = 0;
         virtual std::size_t bytes() const = 0;
         virtual bool reads_by_position() const = 0;
         virtual sequence_id open() = 0;
@@ -131,7 +129,6 @@ private:
         std::size_t context() const override { return cache.context(); }
         std::size_t window() const override { return cache.window(); }
         position farthest() const override { return kv::farthest(cache); }
-        rotation_table* rotations() noexcept override { return rotations_of(cache); }
         std::size_t bytes() const override { return cache.bytes(); }
         bool reads_by_position() const override { return Cache::schedule_invariant; }
         sequence_id open() override { return cache.open(); }
