@@ -179,6 +179,31 @@ TEST_CASE("leaves of a tree of prefixes go before sequences do", "[kv]") {
     CHECK(has(cache, c, 24, 3));
 }
 
+TEST_CASE("sequences that hold nothing give up their slots under any policy", "[kv]") {
+    const kv::budget<kv::contiguous<kv::f32>> policy{.limit = 100 * kib, .storage = {{.tokens = 16, .sequences = 1}}, .sequences = 3};
+    auto cache = policy.make(test::small_shape, std::pmr::new_delete_resource());
+    const auto a = cache.open(), b = cache.open(), c = cache.open();
+    CHECK(test::code_of([&] { cache.open(); }) == errc::cache_full);
+    const std::array step{kv::segment{a, 0, 5}}, other{kv::segment{b, 0, 5}};
+    cache.plan(step);
+    CHECK(test::code_of([&] { cache.plan(other); }) == errc::cache_full);
+    cache.rollback(a, {0});
+    add(cache, b, 5, 2);
+    CHECK(test::code_of([&] { cache.plan(step); }) == errc::cache_full);
+    CHECK(has(cache, b, 5, 2));
+    cache.close(b);
+    add(cache, c, 16, 3);
+    CHECK(has(cache, c, 16, 3));
+
+    auto one_place = blocks<kv::radix>(6, kv::evict_sequences<>{}, 1);
+    one_place.sequences = 2;
+    auto tree = one_place.make(test::small_shape, std::pmr::new_delete_resource());
+    const auto d = tree.open();
+    add(tree, d, 8, 1);
+    CHECK(tree.open_with(std::vector<token_id>(3, 1)).reused == 0);
+    CHECK(tree.evicted(d));  // it took part in the last step, but not in this
+}
+
 TEST_CASE("which sequence goes is the caller's choice, and none may be", "[kv]") {
     auto cache = blocks<kv::paged>(3, kv::evict_sequences{last_but_the_first{}}).make(test::small_shape, std::pmr::new_delete_resource());
     const auto a = cache.open(), b = cache.open(), c = cache.open(), d = cache.open();

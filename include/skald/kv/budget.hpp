@@ -226,6 +226,7 @@ public:
     {
         const sequence_id s = open();
         slot& here = slots_[s.index];
+        ++step_;
         try {
             make_room({}, 1);
             const opened_sequence inner = storage_.open_with(prompt);
@@ -327,7 +328,8 @@ private:
         return static_cast<std::size_t>(std::ranges::count(slots_.span(), place::stored, &slot::where));
     }
 
-    /// Who goes so that the step has room, and `slots` more sequences theirs: the first of leaving_. Those of step number step_ stay.
+    /// Who goes so that the step has room (those that hold nothing first, whatever the policy), and `slots` more sequences theirs: the
+    /// first of leaving_. Those of step number step_ stay.
     std::size_t choose(const step_wish& wish, std::size_t slots = 0) {
         std::size_t going = 0;
         slots += wish.opened.size();
@@ -335,11 +337,11 @@ private:
             return (slots == 0 || stored_count() - going + slots <= places_) && has_room(wish, {leaving_.data(), going});
         };
         while (!fits()) {
-            std::size_t count = 0;
-            if constexpr (lets_go) count = find_candidates(going);
-            std::size_t chosen = count;
+            const std::size_t count = find_candidates(going);
+            const std::span<const candidate> candidates(candidates_.data(), count);
+            auto chosen = static_cast<std::size_t>(std::ranges::find(candidates, std::size_t{0}, &candidate::tokens) - candidates.begin());
             if constexpr (lets_go)
-                if (count != 0) chosen = when_full_.choice(std::span<const candidate>(candidates_.data(), count));
+                if (chosen == count && count != 0) chosen = when_full_.choice(candidates);
             if (chosen >= count) refuse_step(wish, slots, count != 0);
             leaving_[going++] = slots_[candidates_[chosen].sequence.index].stored;
         }
