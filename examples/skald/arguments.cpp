@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -91,11 +92,19 @@ void add_kv(CLI::App* app, skald::kv::spec& spec, std::string_view normal) {
         ->type_name("SPEC");
 }
 
+void add_kv_budget(CLI::App* app, std::size_t& bytes) {
+    app->add_option("--kv-budget", bytes, "bytes that the cache may take, as 64M: it then holds as many tokens of the context as fit")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(whole(1, std::numeric_limits<std::int64_t>::max()))
+        ->type_name("BYTES");
+}
+
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print JSON"); }
 
 void add_generation(CLI::App* app, generate_command& c) {
     add_model(app, c.model);
     add_kv(app, c.kv, "paged:f16");
+    add_kv_budget(app, c.kv_budget);
     app->add_option("-n,--max-tokens", c.max_tokens, "tokens to generate at most (default: until the model ends, or the context is full)")
         ->check(whole(1));
     app->add_option("--ctx", c.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
@@ -185,6 +194,7 @@ int run_command_line(int argc, char** argv) {
     sub = command_of(*cache, "save", "Reads a text and keeps what the model made of it in a file", save_options, save_cache);
     add_model(sub, save_options.model);
     add_kv(sub, save_options.kv, "paged:f16");
+    add_kv_budget(sub, save_options.kv_budget);
     sub->add_option("--ctx", save_options.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
     CLI::Option* kept = sub->add_option("-p,--prompt", save_options.prompt, "the text; '-' reads standard input")->type_name("TEXT");
     CLI::Option* kept_file = sub->add_option("-f,--file", save_options.prompt_file, "reads the text from a file")->type_name("FILE");
@@ -203,6 +213,7 @@ int run_command_line(int argc, char** argv) {
     sub = command("plan", "Tells the memory a model will take, before loading it", plan_options, plan);
     add_model(sub, plan_options.model);
     add_kv(sub, plan_options.kv, "paged:f16");
+    add_kv_budget(sub, plan_options.kv_budget);
     sub->add_option("--ctx", plan_options.context, "tokens of context")->required()->check(whole(1));
     add_json(sub, plan_options.json);
 

@@ -60,7 +60,8 @@ struct search_options {     // beam search
 struct generate_command {  // run, chat
     model_options model;
     skald::kv::spec kv = default_kv;
-    std::size_t context = 0;  // 0: the model's, at most 4096
+    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
+    std::size_t context = 0;    // 0: the model's, at most 4096
     sampling_options sampling;
     search_options search;
     std::string prompt, prompt_file, system;
@@ -77,7 +78,8 @@ struct inspect_command {  // inspect, cache inspect
 struct save_cache_command {  // cache save
     model_options model;
     skald::kv::spec kv = default_kv;
-    std::size_t context = 0;  // 0: the model's, at most 4096
+    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
+    std::size_t context = 0;    // 0: the model's, at most 4096
     std::string prompt, prompt_file, out;
     unsigned quality = 3;
     bool exact = false;
@@ -91,6 +93,7 @@ struct load_cache_command {  // cache load
 struct plan_command {
     model_options model;
     skald::kv::spec kv = default_kv;
+    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
     std::size_t context = 0;
     bool json = false;
 };

@@ -2,6 +2,7 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -15,24 +16,26 @@ namespace cli {
 namespace {
 
 using backend = skald::cpu<>;
-using cache_policy = skald::kv::any<backend>;
+using cache_policy = skald::kv::within<skald::kv::any<backend>>;
 using model = skald::model<backend>;
 using pipeline = skald::pipeline<backend, cache_policy, skald::sampling::dynamic_chain>;
 
 /// The room of `sequences` sequences of `tokens` tokens, in the words of the storage: contiguous counts one, a pool of blocks counts all.
-cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::size_t sequences) {
+/// At most `limit` bytes; 0: as many as that takes.
+cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::size_t sequences, std::size_t limit = 0) {
     if (spec.has_blocks()) tokens = (skald::checked_size(skald::ceil_div(tokens, spec.block), "kv cache") * spec.block * sequences).size();
-    return {spec, {.tokens = tokens, .sequences = sequences}};
+    return {limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, {spec, {.tokens = tokens, .sequences = sequences}}};
 }
 
 /// Room for a context and, where beams share its blocks, what each of them has of its own.
 cache_policy beams_policy(const generate_command& c, std::size_t context) {
-    cache_policy out = policy_for(c.kv, context, 1);
-    out.room.sequences = c.search.beams;
-    out.room.context = context;
+    cache_policy out = policy_for(c.kv, context, 1, c.kv_budget);
+    skald::kv::any<backend>::capacity& room = out.storage.room;
+    room.sequences = c.search.beams;
+    room.context = context;
     if (c.kv.has_blocks()) {
         const auto own = skald::checked_size(std::min(c.max_tokens, context), "kv cache") + 2 * c.kv.block;
-        out.room.tokens = (own * c.search.beams + out.room.tokens).size();
+        room.tokens = (own * c.search.beams + room.tokens).size();
     }
     return out;
 }
@@ -79,11 +82,9 @@ private:
 
 class pipeline_writer final : public writer {
 public:
-    pipeline_writer(const model& m, const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
-                    const std::string& system)
-        : pipeline_(m, policy_for(spec, context, 1),
-                    make_sampler(with_defaults(sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr), {.system = system}) {
-    }
+    pipeline_writer(const model& m, const cache_policy& policy, const sampling_options& sampling, const std::string& system)
+        : pipeline_(m, policy, make_sampler(with_defaults(sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr),
+                    {.system = system}) {}
 
     result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
         return run(as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options)), show);
@@ -136,9 +137,9 @@ public:
     std::unique_ptr<stepper> make_stepper(const skald::kv::spec& spec, const stepper::room& room) override {
         return std::make_unique<model_stepper>(model_, spec, room);
     }
-    std::unique_ptr<writer> make_writer(const skald::kv::spec& spec, std::size_t context, const sampling_options& sampling,
-                                        const std::string& system) override {
-        return std::make_unique<pipeline_writer>(model_, spec, context, sampling, system);
+    std::unique_ptr<writer> make_writer(const skald::kv::spec& spec, std::size_t context, std::size_t kv_budget,
+                                        const sampling_options& sampling, const std::string& system) override {
+        return std::make_unique<pipeline_writer>(model_, policy_for(spec, context, 1, kv_budget), sampling, system);
     }
     search_function make_searcher(const generate_command& c, std::size_t context) override {
         using search = skald::beam_search<backend, cache_policy, skald::sampling::dynamic_chain>;
@@ -188,9 +189,9 @@ std::unique_ptr<engine> load_engine(const model_options& options, const std::sto
     return std::make_unique<cpu_engine>(options, stop);
 }
 
-skald::memory_plan plan_memory(const model_options& options, const skald::kv::spec& spec, std::size_t context) {
+skald::memory_plan plan_memory(const model_options& options, const skald::kv::spec& spec, std::size_t context, std::size_t kv_budget) {
     skald::thread_pool pool(options.threads);
-    const cache_policy policy = policy_for(spec, context, 1);
+    const cache_policy policy = policy_for(spec, context, 1, kv_budget);
     return skald::plan<backend>(options.path, load_options_for(options, pool), policy,
                                 {.rows = std::min(skald::pipeline_options{}.chunk, policy.max_length()), .wanted = 1});
 }

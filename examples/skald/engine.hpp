@@ -108,7 +108,7 @@ public:
     virtual double kv_bytes_read(const skald::kv::spec&, std::size_t first, std::size_t rows) const = 0;  // bytes_read()
 
     virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
-    virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, const sampling_options&,
+    virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, std::size_t kv_budget, const sampling_options&,
                                                 const std::string& system) = 0;
     virtual search_function make_searcher(const generate_command&, std::size_t context) = 0;
     virtual embed_function make_embedder(const skald::kv::spec&, std::size_t context) = 0;
@@ -119,7 +119,7 @@ public:
 std::unique_ptr<engine> load_engine(const model_options&, const std::stop_token& stop);
 
 /// What the engine and a writer with that context will take.
-skald::memory_plan plan_memory(const model_options&, const skald::kv::spec&, std::size_t context);
+skald::memory_plan plan_memory(const model_options&, const skald::kv::spec&, std::size_t context, std::size_t kv_budget);
 
 /// A cache by its name, and its bytes: of every further token of a long context, and of one sequence of a context.
 struct cache_size {

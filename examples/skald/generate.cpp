@@ -27,7 +27,7 @@ struct scribe {
         const interruptible work;
         model = load_engine(c.model, work.token());
         if (!c.raw) model->tokenizer();  // says why there is none before memory is taken
-        text = model->make_writer(c.kv, context_of(c, *model), c.sampling, c.system);
+        text = model->make_writer(c.kv, context_of(c, *model), c.kv_budget, c.sampling, c.system);
     }
 
     std::unique_ptr<engine> model;

@@ -88,6 +88,16 @@ TEST_CASE("plan adds up, and grows with the context and the cache's codec") {
     CHECK(wide["cache"].get<std::size_t>() - small["cache"].get<std::size_t>() == 256 * 256);
     CHECK(small["tokenizer"].get<std::size_t>() > 0);
 
+    const auto cut = [&](const char* bytes) {
+        return skald_program(
+            folder, {"plan", data_file("tiny-llama.gguf"), "--ctx", "100000000", "--kv", "paged:f16", "--kv-budget", bytes, "--json"});
+    };
+    const std::size_t cache = parsed(cut("1M"))["cache"].get<std::size_t>();
+    CHECK(cache <= 1 << 20);
+    CHECK(cache > (1 << 20) - 2 * 16 * 256);  // less than two blocks are unused
+    CHECK(cut("100").status == 1);
+    CHECK(cut("100").err.find("the budget is 100") != std::string::npos);
+
     const outcome text = skald_program(folder, {"plan", data_file("tiny-llama.gguf"), "--ctx", "256"});
     for (const char* word : {"weights", "tokenizer", "cache", "workspace", "total"}) CHECK(text.out.find(word) != std::string::npos);
 }

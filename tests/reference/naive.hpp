@@ -136,7 +136,7 @@ public:
                      const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs, scratch&) const {
         for (std::size_t r = 0; r < q.extent(0); ++r) {
             for (std::size_t h = 0; h < shape.heads; ++h) rotate(&q(r, h * shape.head_dim), rope, r);
-            for (std::size_t h = 0; h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);
+            for (std::size_t h = 0; !(unrotated_run<Runs> || ...) && h < shape.kv_heads; ++h) rotate(&k(r, h * shape.head_dim), rope, r);
         }
         const auto put = [&]<class Run>([[maybe_unused]] const Run& run, [[maybe_unused]] std::size_t s, [[maybe_unused]] std::size_t row,
                                         [[maybe_unused]] position p) {
@@ -188,7 +188,7 @@ public:
                         const position at = standing_for(runs, s, p, stored(ranges[s], i, j));
                         const std::vector<float>& x = at == p ? query : turned;
                         for (std::size_t d = 0; d < shape.head_dim; ++d)
-                            dot += x[d] * value_at<true>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
+                            dot += x[d] * key_at(runs, s, kv_head, p, stored(ranges[s], i, j), d, rope, j);
                         weight[static_cast<std::size_t>(j)] =
                             variant.score(vector{static_cast<float>(dot * variant.scale)}, {h, at, j}).value;
                         most = std::max(most, weight[static_cast<std::size_t>(j)]);
@@ -353,6 +353,19 @@ private:
         };
         std::apply([&](const auto&... run) { (read(run), ...); }, runs);
         return out;
+    }
+
+    /// Value d of the key that a row at p reads at position j, which stands at `place`; rotated by j, where it is kept before rope.
+    template <kv_run... Runs>
+    static double key_at(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position p, position place, std::size_t d,
+                         const rope_rows& rope, position j) {
+        const double x = value_at<true>(runs, s, kv_head, p, place, d);
+        if (!(unrotated_run<Runs> || ...) || d >= rope.dims) return x;
+        const std::size_t half = rope.dims / 2, pair = rope.interleaved ? d / 2 : d % half;
+        const bool first = rope.interleaved ? d % 2 == 0 : d < half;
+        const std::size_t other = rope.interleaved ? d ^ 1 : first ? d + half : d - half, at = static_cast<std::size_t>(j) * half + pair;
+        const double y = value_at<true>(runs, s, kv_head, p, place, other);
+        return x * rope.key_cosine[at] + (first ? -y : y) * rope.key_sine[at];
     }
 
     options options_;

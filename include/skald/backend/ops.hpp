@@ -68,6 +68,8 @@ struct rope_rows {
     matrix_view<const float> cosine, sine;  // (rows, dims / 2), times the scaling's magnitude factor
     /// Of the position that queries are turned to where they read a turning_run, divided by that factor. // (dims / 2); null: no such run
     const float *turned_cosine = nullptr, *turned_sine = nullptr;
+    /// Of every position that the step reads, as row p; read for unrotated runs only. // (positions, dims / 2)
+    const float *key_cosine = nullptr, *key_sine = nullptr;
 };
 
 /// The heads of an attention layer.
@@ -191,7 +193,24 @@ concept sharing_run = kv_run<R> && requires(const R run) {
     { run.sharing() } -> std::same_as<std::span<const shared_prefix>>;
 };
 
+/// A codec whose rows are those of C::row_codec, keys before rope: who reads one rotates it by the position it is read at.
+template <class C>
+concept unrotated_codec = requires { typename C::row_codec; } && C::before_rope;
+
+/// A run of such a codec. Views have none but such, or none.
+template <class R>
+concept unrotated_run = kv_run<R> && unrotated_codec<typename R::codec>;
+
 namespace detail {
+
+template <class C>
+struct row_codec_of {
+    using type = C;
+};
+template <unrotated_codec C>
+struct row_codec_of<C> {
+    using type = typename C::row_codec;
+};
 
 template <class Run, bool Key>
 struct codec_of_run {
@@ -207,6 +226,9 @@ struct codec_of_run<Run, false> {
 /// The codec of a run's keys or values, and how far their rows are apart.
 template <kv_run Run, bool Key>
 using codec_of = typename detail::codec_of_run<Run, Key>::type;
+/// How rows of a codec are decoded, whether they are rotated or not.
+template <class Codec>
+using row_codec = typename detail::row_codec_of<Codec>::type;
 template <bool Key, kv_run Run>
 constexpr std::size_t row_bytes_of(const Run& run) noexcept {
     if constexpr (!Key && split_run<Run>)

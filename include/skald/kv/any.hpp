@@ -56,6 +56,7 @@ public:
     position length(sequence_id s) const { return self_->length(s); }
     checkpoint mark(sequence_id s) const { return {self_->length(s)}; }
     std::span<const row_range> plan(std::span<const segment> segments) { return self_->plan(segments); }
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving) { return self_->has_room(wish, leaving); }
     void commit(sequence_id s) { self_->commit(s); }
     void rollback(sequence_id s, checkpoint to) { self_->rollback(s, to); }
     void truncate(sequence_id s, position length) { self_->truncate(s, length); }
@@ -102,6 +103,7 @@ private:
         virtual sequence_id fork(sequence_id) = 0;
         virtual position length(sequence_id) const = 0;
         virtual std::span<const row_range> plan(std::span<const segment>) = 0;
+        virtual bool has_room(const step_wish&, std::span<const sequence_id>) = 0;
         virtual void commit(sequence_id) = 0;
         virtual void rollback(sequence_id, checkpoint) = 0;
         virtual void truncate(sequence_id, position) = 0;
@@ -135,6 +137,12 @@ private:
         sequence_id fork(sequence_id s) override { return cache.fork(s); }
         position length(sequence_id s) const override { return cache.length(s); }
         std::span<const row_range> plan(std::span<const segment> segments) override { return cache.plan(segments); }
+        bool has_room([[maybe_unused]] const step_wish& wish, [[maybe_unused]] std::span<const sequence_id> leaving) override {
+            if constexpr (requires { cache.has_room(wish, leaving); })
+                return cache.has_room(wish, leaving);
+            else
+                return true;
+        }
         void commit(sequence_id s) override { cache.commit(s); }
         void rollback(sequence_id s, checkpoint to) override { cache.rollback(s, to); }
         void truncate(sequence_id s, position length) override { cache.truncate(s, length); }

@@ -31,6 +31,7 @@ struct cache_shape {
     std::size_t layers = 0;
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
+    std::size_t rope_pairs = 0;  ///< frequencies of all the model's ropes together; for caches that keep keys before rope
 
     /// head_dim padded to whole vectors; the pad holds zeros.
     std::size_t width() const noexcept { return round_up(head_dim, lane_count); }
@@ -55,6 +56,12 @@ struct segment {
     std::size_t first_row = 0;
     std::size_t rows = 0;
     std::span<const std::uint32_t> parents{};  // (rows), or empty: a text. Outlives the step
+};
+
+/// A step that is only thought of: rows that follow open sequences, and rows of sequences that are yet to be opened.
+struct step_wish {
+    std::span<const segment> segments{};
+    std::span<const std::size_t> opened{};  // rows of each
 };
 
 /// The window of a cache that keeps all tokens.
@@ -84,6 +91,9 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// | c.view(layer)                   | what kernels read and write in the planned step: a tuple of kv_run                     |
 /// | c.select(s)                     | ends the step; view(layer) then shows the committed tokens of s as segment 0, to read  |
 /// | schedule_invariant              | true when what row p reads depends on positions only                                   |
+///
+/// Where sequences share room, c.has_room(wish, leaving) says whether plan() would take a step if the sequences `leaving`, which are not in
+/// it, were closed; it throws what plan() throws for segments that are none.
 ///
 /// A cache whose view has a turning_run says by c.farthest() which position the queries of rows past it are turned to.
 template <class C>
@@ -184,6 +194,11 @@ constexpr bool require_codec() {
     return true;
 }
 template <class T>
+constexpr bool require_rotated() {
+    static_assert(!unrotated_codec<T>, "skald: this storage keeps rotated keys; kv::unroped goes with contiguous, paged and radix storage");
+    return true;
+}
+template <class T>
 constexpr bool require_policy() {
     static_assert(!kv_cache<T>,
                   "skald: this takes the policy that makes a cache, as kv::paged<>{{.tokens = 4096}}, not a cache made by it");
@@ -202,7 +217,28 @@ std::size_t longest_step(const P& p) {
         return all_tokens;
 }
 
+/// The tokens that a sequence can reach: of a policy whose room depends on the model, as budget.hpp, its max_length(shape).
+template <policy P>
+std::size_t max_length(const P& p, const cache_shape& shape) {
+    if constexpr (requires { p.max_length(shape); })
+        return p.max_length(shape);
+    else
+        return p.max_length();
+}
+
 namespace detail {
+
+/// Refuses what cannot be the rows of segment i, whatever the cache holds.
+inline void check_rows(const segment& segment, std::size_t i) {
+    if (segment.rows == 0) fail(errc::invalid_argument, "batch", "segment ", i, " has no rows");
+    if (segment.parents.empty()) return;
+    if (segment.parents.size() != segment.rows)
+        fail(errc::invalid_argument, "batch", "segment ", i, " has ", segment.rows, " rows and ", segment.parents.size(), " parents");
+    for (std::size_t row = 0; row < segment.rows; ++row)
+        if (segment.parents[row] != no_parent && segment.parents[row] >= row)
+            fail(errc::invalid_argument, "batch", "row ", row, " of segment ", i, " has the parent ", segment.parents[row],
+                 "; parents stand before their children");
+}
 
 /// Tokens of one sequence, as every storage counts them.
 struct sequence_state {
@@ -279,8 +315,10 @@ public:
             fail(errc::invalid_argument, "batch", segments.size(), " segments for a cache of ", states_.size(), " sequences");
         for (std::size_t i = 0; i < segments.size(); ++i) {
             check(segments[i].sequence);
-            if (segments[i].rows == 0) fail(errc::invalid_argument, "batch", "segment ", i, " has no rows");
-            check_tree(segments[i], i);
+            if (at(segments[i].sequence).tree)
+                fail(errc::invalid_argument, "batch", "segment ", i, " follows a tree in sequence ", segments[i].sequence.index,
+                     "; roll it back first");
+            check_rows(segments[i], i);
             for (std::size_t j = 0; j < i; ++j)
                 if (segments[j].sequence == segments[i].sequence)
                     fail(errc::invalid_argument, "batch", "sequence ", segments[i].sequence.index, " stands in two segments of one step");
@@ -302,18 +340,6 @@ public:
     }
 
 private:
-    void check_tree(const segment& segment, std::size_t i) const {
-        if (at(segment.sequence).tree)
-            fail(errc::invalid_argument, "batch", "segment ", i, " follows a tree in sequence ", segment.sequence.index,
-                 "; roll it back first");
-        if (segment.parents.empty()) return;
-        if (segment.parents.size() != segment.rows)
-            fail(errc::invalid_argument, "batch", "segment ", i, " has ", segment.rows, " rows and ", segment.parents.size(), " parents");
-        for (std::size_t row = 0; row < segment.rows; ++row)
-            if (segment.parents[row] != no_parent && segment.parents[row] >= row)
-                fail(errc::invalid_argument, "batch", "row ", row, " of segment ", i, " has the parent ", segment.parents[row],
-                     "; parents stand before their children");
-    }
     void check(sequence_id s) const {
         if (s.index >= states_.size() || !states_[s.index].open)
             fail(errc::invalid_argument, "kv cache", "sequence ", s.index, " is not open");

@@ -14,6 +14,8 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/rotation_table.hpp>
+#include <skald/kv/shifting.hpp>
 
 namespace skald::kv {
 
@@ -65,7 +67,7 @@ private:
 template <codec Codec>
 class contiguous_cache {
 public:
-    static constexpr bool schedule_invariant = true;
+    static constexpr bool schedule_invariant = true, shifts_positions = unrotated_codec<Codec>;
     using run = contiguous_run<Codec>;
 
     contiguous_cache(const cache_shape& shape, const contiguous_options& options, std::pmr::memory_resource* memory)
@@ -73,19 +75,23 @@ public:
           tokens_(options.tokens),
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
+          rotations_(shifts_positions ? options.tokens : 0, shape.rope_pairs, memory),
           data_(data_bytes(shape, options), memory) {
         prefer_large_pages(data_.span());
     }
 
     static std::size_t bytes(const cache_shape& shape, const contiguous_options& options) {
         return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
+               rotation_table::bytes(shifts_positions ? options.tokens : 0, shape.rope_pairs) +
                buffer<>::bytes_for(data_bytes(shape, options));
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
     std::size_t context() const noexcept { return tokens_; }
     std::size_t window() const noexcept { return all_tokens; }
-    std::size_t bytes() const noexcept { return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + data_.bytes(); }
+    std::size_t bytes() const noexcept {
+        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + rotations_.bytes() + data_.bytes();
+    }
 
     sequence_id open() { return table_.open(); }
     void close(sequence_id s) { table_.at(s).open = false; }
@@ -110,6 +116,14 @@ public:
         return copy;
     }
 
+    /// Every sequence has its own.
+    bool has_room(const step_wish& wish, std::span<const sequence_id>) const {
+        table_.check(wish.segments);
+        const auto fits = [&](const segment& s) { return s.rows <= tokens_ - static_cast<std::size_t>(table_.at(s.sequence).length); };
+        return std::ranges::all_of(wish.segments, fits) &&
+               std::ranges::all_of(wish.opened, [&](std::size_t rows) { return rows <= tokens_; });
+    }
+
     std::span<const row_range> plan(std::span<const segment> segments) {
         table_.check(segments);
         for (const segment& s : segments) {
@@ -130,6 +144,29 @@ public:
         return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, tokens_, row_bytes())};
     }
 
+    /// As shifting.hpp says. Cost: the rows from `first` on are moved.
+    void remove(sequence_id s, position first, position last) {
+        detail::require_shifting<Codec>();
+        const detail::sequence_state& state = table_.at(s);
+        detail::require_rope(shape_);
+        detail::require_part(s, state, first, last);
+        select(s);
+        for (std::size_t layer = 0; layer < shape_.layers; ++layer)
+            detail::move_rows(std::get<0>(view(layer)), shape_.kv_heads, first, last, static_cast<std::size_t>(state.length - last));
+        table_.truncate(s, state.length - (last - first));
+    }
+    /// Cost: two exchanges of each row that moves.
+    void shift(sequence_id s, position first, position last, position by) {
+        detail::require_shifting<Codec>();
+        detail::require_rope(shape_);
+        const detail::rotated_part part = detail::require_move(s, table_.at(s), first, last, by);
+        select(s);
+        for (std::size_t layer = 0; layer < shape_.layers; ++layer) detail::rotate_rows(std::get<0>(view(layer)), shape_.kv_heads, part);
+    }
+    /// What kernels rotate keys by.
+    rotation_table* rotations() noexcept { return shifts_positions ? &rotations_ : nullptr; }
+    const rotation_table* rotations() const noexcept { return shifts_positions ? &rotations_ : nullptr; }
+
 private:
     static std::size_t data_bytes(const cache_shape& shape, const contiguous_options& o) {
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * o.tokens *
@@ -143,6 +180,7 @@ private:
     std::size_t tokens_;
     detail::sequence_table table_;
     buffer<typename run::slot> slots_;
+    rotation_table rotations_;  // of no positions where keys are rotated
     buffer<> data_;
 };
 

@@ -17,6 +17,8 @@
 #include <skald/kv/cache.hpp>
 #include <skald/kv/detail/block_pool.hpp>
 #include <skald/kv/detail/prefix_order.hpp>
+#include <skald/kv/rotation_table.hpp>
+#include <skald/kv/shifting.hpp>
 
 namespace skald::kv {
 
@@ -76,7 +78,7 @@ private:
 template <codec Codec>
 class paged_cache {
 public:
-    static constexpr bool schedule_invariant = true;
+    static constexpr bool schedule_invariant = true, shifts_positions = unrotated_codec<Codec>;
     using run = paged_run<Codec>;
 
     paged_cache(const cache_shape& shape, const paged_options& options, std::pmr::memory_resource* memory)
@@ -89,6 +91,7 @@ public:
           sharing_(options.sequences, memory),
           tables_(table_entries(options), memory),
           pool_(blocks_, memory),
+          rotations_(positions(options), shape.rope_pairs, memory),
           data_(data_bytes(shape, options), memory) {
         prefer_large_pages(data_.span());
     }
@@ -97,7 +100,8 @@ public:
         const std::size_t blocks = ceil_div(options.tokens, checked_block(options));
         return detail::sequence_table::bytes(options.sequences) + buffer<typename run::slot>::bytes_for(options.sequences) +
                detail::prefix_order::bytes(options.sequences) + buffer<std::uint32_t>::bytes_for(table_entries(options)) +
-               detail::block_pool::bytes(blocks) + buffer<>::bytes_for(data_bytes(shape, options));
+               detail::block_pool::bytes(blocks) + rotation_table::bytes(positions(options), shape.rope_pairs) +
+               buffer<>::bytes_for(data_bytes(shape, options));
     }
 
     const cache_shape& shape() const noexcept { return shape_; }
@@ -105,7 +109,7 @@ public:
     std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept {
         return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + sharing_.bytes() + tables_.bytes() + pool_.bytes() +
-               data_.bytes();
+               rotations_.bytes() + data_.bytes();
     }
     std::size_t free_blocks() const noexcept { return pool_.free_count(); }
 
@@ -140,6 +144,11 @@ public:
         return copy;
     }
 
+    /// Cost: a look at each block of those that leave.
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving) {
+        return without(leaving, [&](std::size_t freed) { return blocks_needed(wish) <= free_blocks() + freed; });
+    }
+
     std::span<const row_range> plan(std::span<const segment> segments) {
         const std::size_t needed = blocks_needed(segments);
         if (needed > free_blocks())
@@ -166,6 +175,41 @@ public:
         return {run(keys, keys + plane_bytes(), slots_.data(), sharing_.list(), shape_.kv_heads, block_, row_bytes())};
     }
 
+    /// As shifting.hpp says. Cost: the rows from `first` on are moved, to blocks of their own where theirs are shared; where `first` and
+    /// `last` are multiples of the block, blocks are only put in another order.
+    void remove(sequence_id s, position first, position last) {
+        detail::require_shifting<Codec>();
+        const detail::sequence_state& state = table_.at(s);
+        detail::require_rope(shape_);
+        detail::require_part(s, state, first, last);
+        const position before = state.length, length = before - (last - first);
+        std::uint32_t* blocks = blocks_of(s);
+        const auto unit = static_cast<position>(block_);
+        if (first % unit == 0 && last % unit == 0) {
+            std::rotate(blocks + first / unit, blocks + last / unit, blocks + blocks_for(before));
+        } else {
+            own(s, first, length);
+            select(s);
+            for (std::size_t layer = 0; layer < shape_.layers; ++layer)
+                detail::move_rows(std::get<0>(view(layer)), shape_.kv_heads, first, last, static_cast<std::size_t>(before - last));
+        }
+        table_.truncate(s, length);
+        release(s, length, before);
+    }
+    /// Cost: two exchanges of each row that moves.
+    void shift(sequence_id s, position first, position last, position by) {
+        detail::require_shifting<Codec>();
+        detail::require_rope(shape_);
+        const detail::rotated_part part = detail::require_move(s, table_.at(s), first, last, by);
+        if (part.first == part.middle || part.middle == part.last) return;
+        own(s, part.first, part.last);
+        select(s);
+        for (std::size_t layer = 0; layer < shape_.layers; ++layer) detail::rotate_rows(std::get<0>(view(layer)), shape_.kv_heads, part);
+    }
+    /// What kernels rotate keys by.
+    rotation_table* rotations() noexcept { return shifts_positions ? &rotations_ : nullptr; }
+    const rotation_table* rotations() const noexcept { return shifts_positions ? &rotations_ : nullptr; }
+
 protected:  // radix.hpp builds on these
     static std::size_t checked_block(const paged_options& o) {
         if (o.block == 0) fail(errc::invalid_argument, "kv cache", "a block of 0 tokens; .block must be positive");
@@ -174,6 +218,7 @@ protected:  // radix.hpp builds on these
     static std::size_t table_entries(const paged_options& o) {
         return (checked_size(o.sequences, "kv cache") * ceil_div(o.tokens, o.block)).size();
     }
+    static std::size_t positions(const paged_options& o) { return shifts_positions ? ceil_div(o.tokens, o.block) * o.block : 0; }
     static std::size_t data_bytes(const cache_shape& shape, const paged_options& o) {
         const std::size_t tokens = (checked_size(ceil_div(o.tokens, o.block), "kv cache") * o.block).size();
         return ((((checked_size(shape.layers, "kv cache") * 2) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
@@ -212,23 +257,66 @@ protected:  // radix.hpp builds on these
         }
         return needed;
     }
+    std::size_t blocks_needed(const step_wish& wish) const {
+        std::size_t needed = blocks_needed(wish.segments);
+        for (const std::size_t rows : wish.opened) needed += ceil_div(checked_size(rows, "batch"));
+        return needed;
+    }
+
+    /// f(blocks that would be free besides) while blocks are counted as if these sequences, each of which stands here once, were closed.
+    template <class F>
+    bool without(std::span<const sequence_id> sequences, const F& f) {
+        const auto each_block = [&](const auto& visit) {
+            for (const sequence_id s : sequences) {
+                const std::uint32_t* blocks = blocks_of(s);
+                for (std::size_t i = 0; i < blocks_for(table_.at(s).length); ++i) visit(blocks[i]);
+            }
+        };
+        std::size_t freed = 0;
+        each_block([&](std::uint32_t block) { freed += pool_.lend(block); });
+        try {
+            const bool out = f(freed);
+            each_block([&](std::uint32_t block) { pool_.share(block); });
+            return out;
+        } catch (...) {
+            each_block([&](std::uint32_t block) { pool_.share(block); });
+            throw;
+        }
+    }
+
     std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }
     static std::size_t ceil_div(std::size_t n, std::size_t unit) noexcept { return skald::ceil_div(n, unit); }
 
     void grow(const segment& s) noexcept {
         const auto length = static_cast<std::size_t>(table_.at(s.sequence).length);
         std::uint32_t* blocks = blocks_of(s.sequence);
-        if (std::uint32_t* tail = tail_of(s.sequence); tail != nullptr && pool_.references(*tail) > 1) {
-            const std::uint32_t copy = pool_.take();
-            for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
-                std::byte* base = data_.data() + plane * plane_bytes();
-                std::memcpy(base + copy * block_bytes(), base + *tail * block_bytes(), block_bytes());
-            }
-            pool_.drop(*tail);
-            *tail = copy;
-        }
+        if (std::uint32_t* tail = tail_of(s.sequence); tail != nullptr && pool_.references(*tail) > 1) copy(*tail);
         const std::size_t last = ceil_div(length + s.rows, block_);
         for (std::size_t i = ceil_div(length, block_); i < last; ++i) blocks[i] = pool_.take();
+    }
+
+    /// Puts a copy in a shared block's place.
+    void copy(std::uint32_t& block) noexcept {
+        const std::uint32_t made = pool_.take();
+        for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
+            std::byte* base = data_.data() + plane * plane_bytes();
+            std::memcpy(base + made * block_bytes(), base + block * block_bytes(), block_bytes());
+        }
+        pool_.drop(block);
+        block = made;
+    }
+
+    /// Copies the shared ones of the blocks that hold tokens [from, to). Throws errc::cache_full before anything is copied.
+    void own(sequence_id s, position from, position to) {
+        if (from >= to) return;
+        const std::span<std::uint32_t> blocks(blocks_of(s) + from / static_cast<position>(block_), blocks_of(s) + blocks_for(to));
+        const auto shared = [&](std::uint32_t block) { return pool_.references(block) > 1; };
+        const auto needed = static_cast<std::size_t>(std::ranges::count_if(blocks, shared));
+        if (needed > free_blocks())
+            fail(errc::cache_full, "kv cache", needed, " blocks of sequence ", s.index, " are shared and have to be copied; ",
+                 free_blocks(), " of ", blocks_, " are free; raise .tokens or close sequences");
+        for (std::uint32_t& block : blocks)
+            if (shared(block)) copy(block);
     }
 
     /// Gives back the blocks that held tokens [to, from) and hold none any more.
@@ -245,6 +333,7 @@ protected:  // radix.hpp builds on these
     detail::prefix_order sharing_;
     buffer<std::uint32_t> tables_;  // (sequences, blocks)
     detail::block_pool pool_;
+    rotation_table rotations_;  // of no positions where keys are rotated
     buffer<> data_;
 };
 

@@ -57,7 +57,7 @@ public:
 
     using base::close, base::commit, base::context, base::fork, base::length, base::mark, base::open, base::rollback, base::shape,
         base::keeps, base::select, base::window, base::truncate, base::view;
-    using base::free_blocks;
+    using base::free_blocks, base::rotations;
 
     std::size_t cached_tokens() const noexcept { return tree_.size() * block_; }  ///< in the tree, held by sequences or not
     const prefix_counts& counts() const noexcept { return counts_; }
@@ -66,6 +66,13 @@ public:
     std::span<const row_range> plan(std::span<const segment> segments) {
         make_room(segments);
         return base::plan(segments);
+    }
+
+    /// Counts what plan() would evict.
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving) {
+        return base::without(leaving, [&](std::size_t freed) {
+            return base::blocks_needed(wish) <= free_blocks() + freed + evictable() + tails_of_the_tree(wish.segments);
+        });
     }
 
     /// The tokens of the prompt that open_with() would take over.
@@ -196,15 +203,19 @@ private:
         return base::holders_of_tail(segments, i) == 2 && tree_.contains(*base::tail_of(segments[i].sequence));
     }
 
+    std::size_t tails_of_the_tree(std::span<const segment> segments) const {
+        std::size_t tails = 0;
+        for (std::size_t i = 0; i < segments.size(); ++i) tails += copies_for_the_tree(segments, i);
+        return tails;
+    }
+
     /// Evicts what the step lacks; at last lets the tree forget blocks that segments would have to copy.
     void make_room(std::span<const segment> segments) {
         const std::size_t needed = base::blocks_needed(segments);
         if (needed <= free_blocks()) return;
         const std::size_t spare = evictable(), lacking = needed - free_blocks();
         if (lacking > spare) {
-            std::size_t tails = 0;
-            for (std::size_t i = 0; i < segments.size(); ++i) tails += copies_for_the_tree(segments, i);
-            if (lacking > spare + tails)
+            if (lacking > spare + tails_of_the_tree(segments))
                 fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens; ", free_blocks(),
                      " of ", pool_.size(), " are free and ", spare, " can be evicted; raise .tokens, close sequences or unpin prefixes");
         }

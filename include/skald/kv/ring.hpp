@@ -215,7 +215,7 @@ private:
 /// The policy: `ring<f16>{{.window = 4096}}`.
 template <class Codec = f16>
 struct ring {
-    static_assert(require_codec<Codec>());
+    static_assert(require_codec<Codec>() && require_rotated<Codec>());
     using cache = ring_cache<Codec>;
     ring_options options{};
 

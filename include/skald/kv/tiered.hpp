@@ -300,6 +300,20 @@ public:
         return ranges;
     }
 
+    /// Of the groups of a pool; what a sequence by itself has no room for is not looked at.
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving)
+        requires Groups::shared
+    {
+        table_.check(wish.segments);
+        std::size_t needed = 0;
+        for (const segment& s : wish.segments) {
+            const position length = table_.at(s.sequence).length;
+            needed += (static_cast<std::size_t>(length) + s.rows) / Cold::tokens - whole_groups(length);
+        }
+        for (const std::size_t rows : wish.opened) needed += rows / Cold::tokens;
+        return needed <= places_.free() + places_.held_by(leaving, [&](sequence_id s) { return whole_groups(table_.at(s).length); });
+    }
+
     std::tuple<cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer) const noexcept {
         const std::size_t hot_plane = table_.size() * shape_.kv_heads * capacity_ * hot_row_bytes();
         std::byte* hot = hot_.data() + 2 * layer * hot_plane;
@@ -401,6 +415,7 @@ std::string name_of_tiers(bool pool, std::size_t tokens) {
 /// The policy: `tiered<f16, kivi4>{{.tokens = 4096, .hot = 256}}`; every sequence owns its room.
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct tiered {
+    static_assert(require_rotated<Hot>());
     using cache = tiered_cache<Hot, Cold, detail::ordered_groups>;
     tiered_options options{};
 
@@ -414,6 +429,7 @@ struct tiered {
 /// The same with a pool of groups, which forks share: `paged_tiered<f16, kivi4>{{.tokens = 4096, .sequences = 8}}`.
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct paged_tiered {
+    static_assert(require_rotated<Hot>());
     using cache = tiered_cache<Hot, Cold, detail::pooled_groups>;
     tiered_options options{};
 

@@ -39,7 +39,7 @@ void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const
     const position committed = detail::select_rows(cache, s);
     if (tokens.size() > static_cast<std::size_t>(committed))
         fail(errc::invalid_argument, options.place, tokens.size(), " tokens were to be encoded of a sequence of ", committed);
-    state_header h = detail::encoded_header_of(shape, options);
+    state_header h = detail::encoded_header_of(cache, options);
     h.tokens = tokens.size();
     h.note_bytes = note.size();
     detail::require_sizes(h, errc::invalid_argument, options.place);
@@ -53,7 +53,7 @@ void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const
                                     .head_dim = static_cast<std::uint32_t>(shape.head_dim),
                                     .note_bytes = static_cast<std::uint32_t>(note.size()),
                                     .tokens = tokens.size(),
-                                    .model = options.model};
+                                    .model = h.model};
     const auto put_section = [&](std::span<const std::byte> bytes) {
         out.put(bytes);
         out.end_section();
@@ -136,7 +136,7 @@ private:
             fail(errc::invalid_argument, options.place, "the sequence to decode it into holds ", cache.length(s),
                  " tokens; it must be empty");
         const state_header h = detail::read_encoded_header(in, options.place);
-        detail::require_same(h, detail::encoded_header_of(cache.shape(), options), options.place);
+        detail::require_same(h, detail::encoded_header_of(cache, options), options.place);
         return h;
     }
 
@@ -211,7 +211,7 @@ inline checked_encoding check_encoded(const state_source& source, const encoding
 /// Throws errc::invalid_argument unless what was encoded is of the model that the options name and of the cache's shape.
 template <transcodable_cache Cache>
 void require_fit(const Cache& cache, const checked_encoding& encoded, const encoding_options& options = {}) {
-    detail::require_same(encoded.header, detail::encoded_header_of(cache.shape(), options), options.place);
+    detail::require_same(encoded.header, detail::encoded_header_of(cache, options), options.place);
 }
 
 inline checked_encoding check_encoded(std::span<const std::byte> bytes, const encoding_options& options = {}) {

@@ -168,7 +168,7 @@ private:
 /// The policy: `window<f16>{{.window = 1024, .sinks = 4}}`.
 template <class Codec = f16>
 struct window {
-    static_assert(require_codec<Codec>());
+    static_assert(require_codec<Codec>() && require_rotated<Codec>());
     using cache = window_cache<Codec>;
     window_options options{};
 

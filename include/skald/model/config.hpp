@@ -59,7 +59,15 @@ struct model_config {
     /// The widest that a row gets inside a feed-forward block or an expert.
     std::size_t inner_width() const noexcept { return std::max(feed_forward, experts.feed_forward); }
     attention_shape attention() const noexcept { return {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim}; }
-    kv::cache_shape cache() const noexcept { return {.layers = layers, .kv_heads = kv_heads, .head_dim = head_dim}; }
+    kv::cache_shape cache() const noexcept {
+        return {.layers = layers, .kv_heads = kv_heads, .head_dim = head_dim, .rope_pairs = rope_pairs()};
+    }
+    /// Frequencies of the ropes of all kinds of attention together.
+    std::size_t rope_pairs() const noexcept {
+        std::size_t pairs = 0;
+        for (const attention_kind& kind : attention_kinds) pairs += kind.rope.dims / 2;
+        return pairs;
+    }
     attention::causal variant(std::size_t layer) const noexcept {
         attention::causal out;
         out.scale = attention_scale != 0.0f ? attention_scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));

@@ -14,6 +14,7 @@
 #include <skald/backend/ops.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/rotation_table.hpp>
 #include <skald/model/batch.hpp>
 #include <skald/model/model.hpp>
 #include <skald/model/rope.hpp>
@@ -44,6 +45,7 @@ public:
           batch_(b),
           ranges_(ranges),
           stop_(stop),
+          rotations_(kv::rotations_of(cache)),
           rows_(b.tokens.size()),
           x_(w.stream(rows_, config_.hidden)) {}
 
@@ -72,6 +74,7 @@ private:
             each_position([&](std::size_t row, position p) { positions[row] = p; });
             backend_.embed(weights_.position_embedding(), positions, x_, true);
         }
+        fill_rotations();
         for (std::size_t kind = 0; kind < config_.attention_kinds.size(); ++kind) {
             const rope_config& rope = config_.attention_kinds[kind].rope;
             const std::span<const float> frequencies = weights_.rope_frequencies(kind, rope.list_for(cache_.context()));
@@ -82,6 +85,23 @@ private:
             if (const position far = kv::farthest(cache_); far != kv::no_turn)
                 rope_row(frequencies, 1.0 / rope.magnitude, far, turned.cosine.row(0), turned.sine.row(0));
         }
+    }
+
+    /// The rotations of positions that no sequence of the cache had reached before.
+    void fill_rotations() {
+        if (rotations_ == nullptr) return;
+        std::size_t reached = rotations_->filled(), first = 0;
+        for (const row_range& range : ranges_) reached = std::max(reached, static_cast<std::size_t>(range.first_position) + range.rows);
+        for (std::size_t kind = 0; kind < config_.attention_kinds.size(); ++kind) {
+            const rope_config& rope = config_.attention_kinds[kind].rope;
+            const std::span<const float> frequencies = weights_.rope_frequencies(kind, rope.list_for(cache_.context()));
+            const std::size_t pairs = rope.dims / 2;
+            for (std::size_t p = rotations_->filled(); p < reached; ++p)
+                rope_row(frequencies, rope.magnitude, static_cast<position>(p), {rotations_->cosine(first) + p * pairs, pairs},
+                         {rotations_->sine(first) + p * pairs, pairs});
+            first += pairs;
+        }
+        rotations_->fill(reached);
     }
 
     /// f(row, its position) for every row.
@@ -98,6 +118,9 @@ private:
         const matrix_view<float> k = w_.key(rows_, config_.kv_width()), v = w_.value(rows_, config_.kv_width());
         const rope_config& rope = config_.attention_kinds[config_.kind_of(i)].rope;
         const rope_table table = w_.rope(config_, config_.kind_of(i), rows_), turned = w_.turned_rope(config_, config_.kind_of(i));
+
+        std::size_t pairs = 0;
+        for (std::size_t kind = 0; kind < config_.kind_of(i); ++kind) pairs += config_.attention_kinds[kind].rope.dims / 2;
 
         in.resize(rows_, config_.hidden);
         backend_.norm(x_, layer.attention_norm, in);
@@ -116,7 +139,9 @@ private:
                                           .cosine = table.cosine,
                                           .sine = table.sine,
                                           .turned_cosine = turned.cosine.data(),
-                                          .turned_sine = turned.sine.data()},
+                                          .turned_sine = turned.sine.data(),
+                                          .key_cosine = rotations_ == nullptr ? nullptr : rotations_->cosine(pairs),
+                                          .key_sine = rotations_ == nullptr ? nullptr : rotations_->sine(pairs)},
                                  .variant = config_.variant(i),
                                  .soft_cap = config_.attention_soft_cap,
                                  .ranges = ranges_,
@@ -217,6 +242,7 @@ private:
     const batch& batch_;
     std::span<const row_range> ranges_;
     const std::stop_token& stop_;
+    kv::rotation_table* rotations_;
     std::size_t rows_;
     matrix_view<float> x_;
 };

@@ -117,7 +117,7 @@ memory_plan plan(const File& file, const load_options& options, const Policy& po
     out.mapped = weights.mapped;
     out.tokenizer = counter.bytes();
     out.cache = policy.bytes(config.cache());
-    const step_limits fitting = limits.fit(std::min(policy.max_length(), kv::longest_step(policy)));
+    const step_limits fitting = limits.fit(std::min(kv::max_length(policy, config.cache()), kv::longest_step(policy)));
     out.workspace = workspace<Backend>::planned_bytes(backend, head.source.architecture(), config, fitting) +
                     buffer<float>::bytes_for(fitting.wanted * config.vocabulary);
     return out;

@@ -41,8 +41,8 @@ public:
           branch_(has_branch(arch) ? limits.rows * c.hidden : 0, backend.memory()),
           gate_(arch.gated ? limits.rows * c.inner_width() : 0, backend.memory()),
           up_(limits.rows * c.inner_width(), backend.memory()),
-          cosine_((limits.rows + 1) * rope_pairs(c), backend.memory()),
-          sine_((limits.rows + 1) * rope_pairs(c), backend.memory()),
+          cosine_((limits.rows + 1) * c.rope_pairs(), backend.memory()),
+          sine_((limits.rows + 1) * c.rope_pairs(), backend.memory()),
           wanted_(limits.wanted * c.hidden, backend.memory()),
           positions_(arch.learned_positions ? limits.rows : 0, backend.memory()),
           narrow_(backend.make_activations(limits.rows, narrow_cols(c))),
@@ -56,7 +56,7 @@ public:
         const auto floats = [](std::size_t n) { return n == 0 ? 0 : buffer<float>::bytes_for(n); };
         return floats(limits.rows * c.hidden) + floats(limits.rows * c.query_width()) + 2 * floats(limits.rows * c.kv_width()) +
                floats(has_branch(arch) ? limits.rows * c.hidden : 0) + (arch.gated ? 2 : 1) * floats(limits.rows * c.inner_width()) +
-               2 * floats((limits.rows + 1) * rope_pairs(c)) + floats(limits.wanted * c.hidden) +
+               2 * floats((limits.rows + 1) * c.rope_pairs()) + floats(limits.wanted * c.hidden) +
                (arch.learned_positions ? buffer<token_id>::bytes_for(limits.rows) : 0) +
                backend.activations_bytes(limits.rows, narrow_cols(c)) + backend.activations_bytes(limits.rows, c.inner_width()) +
                backend.scratch_bytes(c.attention()) +
@@ -92,11 +92,6 @@ private:
         return std::any_of(arch.tensors.begin(), arch.tensors.end(), [](const tensor_rule& r) {
             return r.role == tensor_role::attention_post_norm || r.role == tensor_role::feed_forward_post_norm;
         });
-    }
-    static std::size_t rope_pairs(const model_config& c) noexcept {
-        std::size_t pairs = 0;
-        for (const attention_kind& kind : c.attention_kinds) pairs += kind.rope.dims / 2;
-        return pairs;
     }
     rope_table rope_at(const model_config& c, std::size_t kind, std::size_t row, std::size_t rows) const noexcept {
         std::size_t first = 0;

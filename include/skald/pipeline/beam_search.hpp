@@ -54,7 +54,7 @@ public:
         : model_(std::move(m)),
           processors_(std::move(processors)),
           beams_(options.beams),
-          limit_(policy.max_length()),
+          limit_(kv::max_length(policy, model_.config().cache())),
           chunk_(std::min(std::max(options.chunk, beams_), kv::longest_step(policy))),
           limits_(step_limits{.rows = chunk_, .wanted = beams_}.fit(limit_)),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),

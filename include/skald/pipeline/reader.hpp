@@ -36,7 +36,7 @@ class reader {
 public:
     reader(model<Backend> m, const Policy& policy, const reader_options& options)
         : model_(std::move(m)),
-          limit_(policy.max_length()),
+          limit_(kv::max_length(policy, model_.config().cache())),
           limits_(limits(options.chunk, std::min(limit_, kv::longest_step(policy)))),
           wanted_(std::clamp<std::size_t>(options.wanted, 1, limits_.rows)),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),

@@ -14,11 +14,19 @@
 
 namespace skald {
 
+/// What happens when a text grows longer than the cache.
+enum class context_overflow : std::uint8_t {
+    stop,         ///< prompts are refused, generations end
+    drop_oldest,  ///< half of the tokens after the first ones is removed; for caches that can (kv::shifting_cache)
+};
+
 /// How a pipeline is set up.
 struct pipeline_options {
     std::size_t chunk = 512;               ///< rows of the largest step: prompts are read in chunks of this many tokens
     std::string system{};                  ///< the system message of conversations; empty: what the model's chat template has as default
     text::jinja::data_object variables{};  ///< further variables of the chat template, as enable_thinking
+    context_overflow overflow = context_overflow::stop;
+    std::size_t keep = 4;  ///< first tokens that drop_oldest leaves: attention rests on them; in conversations the system message, too
 };
 
 /// One request.
@@ -68,9 +76,10 @@ struct statistics {
     std::size_t prompt_tokens = 0;  ///< tokens of the prompt
     std::size_t reused_tokens = 0;  ///< of these, how many the cache held already
     std::size_t generated_tokens = 0;
-    std::size_t forced_tokens = 0;  ///< of these, how many came by fast-forward
-    double prompt_seconds = 0;      ///< reading the prompt's other tokens, first token included
-    double decode_seconds = 0;      ///< the tokens after the first
+    std::size_t dropped_tokens = 0;  ///< that left the cache to make room: context_overflow::drop_oldest
+    std::size_t forced_tokens = 0;   ///< of these, how many came by fast-forward
+    double prompt_seconds = 0;       ///< reading the prompt's other tokens, first token included
+    double decode_seconds = 0;       ///< the tokens after the first
 
     double prompt_rate() const noexcept { return rate(prompt_tokens - reused_tokens, prompt_seconds); }  ///< tokens a second
     double decode_rate() const noexcept { return rate(generated_tokens == 0 ? 0 : generated_tokens - 1, decode_seconds); }

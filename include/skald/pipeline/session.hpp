@@ -18,6 +18,7 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/shifting.hpp>
 #include <skald/kv/state_file.hpp>
 #include <skald/kv/transport_file.hpp>
 #include <skald/model/forward.hpp>
@@ -41,7 +42,7 @@ public:
         : model_(std::move(m)),
           sampler_(std::move(sampler)),
           options_(std::move(options)),
-          limit_(policy.max_length()),
+          limit_(kv::max_length(policy, model_.config().cache())),
           limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(std::min(limit_, kv::longest_step(policy)))),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
@@ -49,6 +50,10 @@ public:
           sequence_(cache_.open()) {
         if (model_.architecture().learned_positions) limit_ = std::min(limit_, model_.config().context);
         if (!options_.system.empty()) conversation_.push_back({"system", options_.system});
+        if (drops() && (!kv::shifting_cache<typename Policy::cache> || model_.config().rope_pairs() == 0))
+            fail(errc::unsupported, "pipeline",
+                 "old tokens can be dropped where keys are kept before rope only: by a model with rope, in a cache as "
+                 "kv::paged<kv::unroped<kv::f16>>");
     }
 
     const model<Backend>& get_model() const noexcept { return model_; }
@@ -122,6 +127,7 @@ public:
     /// Takes a request; the work starts with the first step(). Strong guarantee.
     void start(std::vector<token_id> prompt, generate_options request) {
         require_idle();
+        leave_out_dropped(prompt);
         require_room(prompt.size());
         stop_strings stops(request.stop);
         prompt_ = std::move(prompt);
@@ -175,7 +181,7 @@ public:
             finish_ = finish_reason::end_token;
         else if (stops_.stopped())
             finish_ = finish_reason::stop_string;
-        else if (tokens_.size() >= request_.max_tokens || prompt_.size() + tokens_.size() > limit_)
+        else if (tokens_.size() >= request_.max_tokens || (!drops() && prompt_.size() + tokens_.size() > limit_))
             finish_ = finish_reason::length;
         if (finish_ != finish_reason::none) {
             if (finish_ != finish_reason::length) stops_.push(decoder_.flush(), shown);  // else the code point was only cut off
@@ -219,6 +225,7 @@ private:
 
         cache_.truncate(sequence_, 0);
         cached_.clear();
+        dropped_.clear();
         if (read() != tokens) {
             cache_.truncate(sequence_, 0);
             fail(errc::bad_file, place, "changed while it was read");
@@ -249,13 +256,63 @@ private:
 
     void require_room(std::size_t prompt) const {
         if (prompt == 0) fail(errc::invalid_argument, "prompt", "is empty; a generation needs at least one token");
-        if (prompt > limit_) fail(errc::cache_full, "prompt", "has ", prompt, " tokens; the cache holds ", limit_, "; raise .tokens");
+        if (!drops() && prompt > limit_)
+            fail(errc::cache_full, "prompt", "has ", prompt, " tokens; the cache holds ", limit_, "; raise .tokens");
+    }
+
+    bool drops() const noexcept { return options_.overflow == context_overflow::drop_oldest; }
+
+    /// Takes out of a prompt what was dropped of the text that it continues. For another prompt, what followed that is of no use.
+    void leave_out_dropped(std::vector<token_id>& prompt) {
+        if (dropped_.empty()) return;
+        const bool same = prompt.size() > kept_ + dropped_.size() && std::equal(cached_.begin(), at(cached_, kept_), prompt.begin()) &&
+                          std::equal(dropped_.begin(), dropped_.end(), at(prompt, kept_));
+        if (same) {
+            prompt.erase(at(prompt, kept_), at(prompt, kept_ + dropped_.size()));
+            return;
+        }
+        cache_.truncate(sequence_, static_cast<position>(kept_));
+        cached_.resize(kept_);
+        dropped_.clear();
+    }
+
+    /// How many of the first tokens stay when others are dropped: half of the room at most.
+    std::size_t tokens_to_keep() const {
+        std::size_t keep = options_.keep;
+        if (in_chat_ && conversation_.front().role == "system")
+            keep = std::max(keep, encode_beginning(std::span(conversation_).first(1)).size());
+        return std::min({keep, cached_.size(), limit_ / 2});
+    }
+
+    /// Drops the oldest half after what is kept, or more where `rows` need it. Of a generation that runs.
+    void make_room([[maybe_unused]] std::size_t rows) {
+        if constexpr (kv::shifting_cache<typename Policy::cache>) {
+            if (!drops() || cached_.size() + rows <= limit_) return;
+            if (dropped_.empty()) kept_ = tokens_to_keep();
+            const std::size_t kept = kept_;
+            const std::size_t count = std::max((cached_.size() - kept) / 2, cached_.size() + rows - limit_);
+            dropped_.insert(dropped_.end(), at(cached_, kept), at(cached_, kept + count));
+            try {
+                cache_.remove(sequence_, static_cast<position>(kept), static_cast<position>(kept + count));
+            } catch (...) {
+                dropped_.resize(dropped_.size() - count);
+                throw;
+            }
+            cached_.erase(at(cached_, kept), at(cached_, kept + count));
+            stats_.dropped_tokens += count;
+        }
+    }
+
+    template <class Tokens>
+    static auto at(Tokens& tokens, std::size_t i) noexcept {
+        return tokens.begin() + static_cast<std::ptrdiff_t>(i);
     }
 
     /// Reads tokens in chunks, up to the last one's logits.
     void read(std::span<const token_id> tokens) {
         while (!tokens.empty()) {
-            const std::size_t rows = std::min(limits_.rows, tokens.size());
+            const std::size_t rows = std::min({limits_.rows, tokens.size(), drops() ? (limit_ + 3) / 4 : limit_});
+            make_room(rows);
             append(tokens.first(rows), rows == tokens.size());
             tokens = tokens.subspan(rows);
         }
@@ -267,7 +324,8 @@ private:
             read_prompt();
         } else {
             std::vector<token_id> unread;
-            for (std::size_t i = cached_.size() - prompt_.size(); i < tokens_.size(); ++i) unread.push_back(tokens_[i].token);
+            for (std::size_t i = cached_.size() + stats_.dropped_tokens - prompt_.size(); i < tokens_.size(); ++i)
+                unread.push_back(tokens_[i].token);
             read(unread);
         }
         const auto logits = std::span<const float>(logits_.span());
@@ -317,7 +375,9 @@ private:
     workspace<Backend> workspace_;
     buffer<float> logits_;
     kv::sequence_id sequence_;
-    std::vector<token_id> cached_;  // the tokens in the cache
+    std::vector<token_id> cached_;   // the tokens in the cache
+    std::vector<token_id> dropped_;  // those that followed the first kept_ ones in the text
+    std::size_t kept_ = 0;
     std::vector<text::message> conversation_;
     bool busy_ = false;
 

@@ -89,12 +89,29 @@ struct attention_share {
     }
 };
 
+/// Where keys that are kept before rope are rotated: room for a tile of them. // rows: (tile_size, width)
+struct key_rotation {
+    const rope_rows* rope = nullptr;
+    std::size_t head_dim = 0, width = 0;
+    float* rows = nullptr;
+};
+
+/// How these rows are kept meanwhile.
+struct rotated_keys {
+    static constexpr std::size_t row_bytes(std::size_t width) noexcept { return width * sizeof(float); }
+    template <class V>
+    static V decode(const std::byte* row, std::size_t i) noexcept {
+        return V::load(reinterpret_cast<const float*>(row) + i);
+    }
+};
+
 /// One tile of one kv head, in the runs that have it.
-template <class... Runs>
+template <class Arch, class... Runs>
 struct tile_source {
     std::tuple<const Runs&...> runs;
     std::size_t segment, kv_head;
     position origin;
+    key_rotation rotation{};
 
     /// f(codec, at, n, rows, held) for what each run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
     /// the keys of at + i and following; i + count is at most `held`, which may be more than n and lead to the tiles that are read next.
@@ -123,10 +140,38 @@ private:
                         out[done++] = at;
                 }
             };
-            f(codec_of<Run, Key>{}, static_cast<std::size_t>(begin - origin), static_cast<std::size_t>(end - begin), rows,
-              static_cast<std::size_t>((choosing_run<Run> ? end : run.end(segment)) - begin));
+            const auto at = static_cast<std::size_t>(begin - origin), n = static_cast<std::size_t>(end - begin);
+            const auto held = static_cast<std::size_t>((choosing_run<Run> ? end : run.end(segment)) - begin);
+            if constexpr (Key && unrotated_run<Run>)
+                rotate<Run>(begin, at, n, rows, held, f);
+            else
+                f(row_codec<codec_of<Run, Key>>{}, at, n, rows, held);
         };
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
+    }
+
+    /// Hands f the keys at begin and following as they are when they are rotated.
+    template <class Run, class Rows, class F>
+    void rotate(position begin, std::size_t at, std::size_t n, const Rows& rows, std::size_t held, const F& f) const noexcept {
+        using V = simd<Arch>;
+        using codec = row_codec<typename Run::codec>;
+        const std::byte* kept[2 * attention::tile_size];
+        const std::size_t more = std::min(n, held - n), pairs = rotation.rope->dims / 2;
+        rows(0, n + more, kept);
+        for (std::size_t i = 0; i < n; ++i) {
+            if (i < more)
+                for (std::size_t line = 0; line < codec::row_bytes(rotation.width); line += 64)
+                    __builtin_prefetch(kept[n + i] + line, 0, 2);
+            float* row = rotation.rows + i * rotation.width;
+            for (std::size_t d = 0; d < rotation.width; d += lanes) codec::template decode<V>(kept[i], d).store(row + d);
+            const auto p = static_cast<std::size_t>(begin) + i;
+            detail::rotate<Arch>(row, 1, rotation.head_dim, *rotation.rope, rotation.rope->key_cosine + p * pairs,
+                                 rotation.rope->key_sine + p * pairs);
+        }
+        const auto rotated = [&](std::size_t i, std::size_t count, const std::byte** out) {
+            for (std::size_t j = 0; j < count; ++j) out[j] = reinterpret_cast<const std::byte*>(rotation.rows + (i + j) * rotation.width);
+        };
+        f(rotated_keys{}, at, n, rotated, n);
     }
 };
 
@@ -216,7 +261,8 @@ private:
           total_(fold_state::at(scratch + fold_state::floats_of(queries, width), queries, width)),
           turned_(scratch + 2 * fold_state::floats_of(queries, width)),
           turn_(turned_ + width),
-          fold_(turn_ + width, queries, width) {}
+          rotated_(turn_ + width),
+          fold_(rotated_ + attention::tile_size * width, queries, width) {}
 
     std::size_t queries(const attention_share& share) const noexcept { return share.rows * group_; }
 
@@ -287,7 +333,8 @@ private:
     template <class... Some>
     void read(const readers& who, position_range span, position t, const Some&... some) noexcept {
         fold_.read(static_cast<std::size_t>(span.from - t), static_cast<std::size_t>(span.to - t),
-                   tile_source<Some...>{{some...}, who.rows.segment, who.rows.kv_head, t});
+                   tile_source<Arch, Some...>{
+                       {some...}, who.rows.segment, who.rows.kv_head, t, {&rope_, shape_.head_dim, total_.width, rotated_}});
     }
 
     /// Positions `span` of the tile at t: of all runs together, or one after another where not all rows read all of them.
@@ -423,7 +470,7 @@ private:
     part part_[attention_scratch::most_rows];
     position at_[attention_scratch::most_rows];  // (rows)
     fold_state now_, total_;
-    float *turned_, *turn_;  // (width), (width)
+    float *turned_, *turn_, *rotated_;  // (width), (width), (tile_size, width)
     Fold<Arch> fold_;
 };
 

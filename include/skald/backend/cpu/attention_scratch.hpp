@@ -14,7 +14,7 @@
 namespace skald::inline SKALD_ISA::kernels {
 
 /// What one thread keeps while it attends: a fold (a decoded tile of keys and values, and the queries of a task), two states, and a head
-/// with the cosines and sines that turn it.
+/// with the cosines and sines that turn it; and rotated keys of a tile, for caches that keep them before rope.
 class attention_scratch {
 public:
     /// Rows of a task at most: as many as give some two hundred queries, so that decoding a tile costs a tenth of using it.
@@ -24,7 +24,7 @@ public:
     static std::size_t width_of(const attention_shape& s) noexcept { return round_up(s.head_dim, lanes); }
     static std::size_t floats_of(const attention_shape& s) noexcept {
         const std::size_t queries = queries_of(s), width = width_of(s);
-        return 2 * fold_state::floats_of(queries, width) + 2 * width +
+        return 2 * fold_state::floats_of(queries, width) + 2 * width + attention::tile_size * width +
                std::max(float_fold<default_arch>::floats_of(queries, width), word_fold<default_arch>::floats_of(queries, width));
     }
 

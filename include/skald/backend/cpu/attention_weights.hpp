@@ -59,7 +59,7 @@ void weigh_rows(matrix_view<const float> q, const attention_shape& shape, const 
     for (std::size_t t = static_cast<std::size_t>(begin) / tile * tile; t < end; t += tile) {
         const std::size_t here = std::min(tile, end - t);
         const auto references = std::apply([](const auto&... run) { return std::tuple<const Runs&...>(run...); }, runs);
-        tile_source<Runs...>{references, rows.segment, rows.kv_head, static_cast<position>(t)}.keys(
+        tile_source<Arch, Runs...>{references, rows.segment, rows.kv_head, static_cast<position>(t)}.keys(
             0, here, [&]<class Codec>(Codec, std::size_t at, std::size_t n, const auto& addresses, std::size_t) {
                 const std::byte* bytes[tile];
                 addresses(0, n, bytes);
@@ -97,6 +97,7 @@ void attention_weights(matrix_view<const float> q, const attention_shape& shape,
                        const workers& w) {
     static_assert(!(selective_run<Runs> || ...), "skald: weights are observed where every row reads all of every run");
     static_assert(!attention::masking<Variant> && !attention::sinking<Variant>, "skald: weights are observed without masks and sinks");
+    static_assert(!(unrotated_run<Runs> || ...), "skald: weights are observed of rotated keys");
     const std::size_t block = std::min(attention_scratch::least_rows, attention_scratch::rows_of(shape));
     const std::size_t blocks = ceil_div(rows.rows, block);
     w.split(blocks * shape.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t piece) {

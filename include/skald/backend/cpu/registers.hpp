@@ -35,6 +35,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | sum_bytes(p)                      | the sum of the sixteen signed bytes at p (128 bits only)                             |
 /// | choose_bytes(table, p)            | table[index] of the sixteen indices below 16 at p; bytes (128 bits only)             |
 /// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
+/// | load_twice(p)                     | element i of p at 2i and 2i + 1                                                      |
 /// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
 /// | sums(v)                           | element j is sum(v[j]), for `count` registers                                        |
 template <std::size_t Bytes>

@@ -195,6 +195,10 @@ struct registers<16> {
 #endif
     }
 
+    SKALD_INLINE static floats load_twice(const float* p) noexcept {
+        const __m128 f = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+        return _mm_unpacklo_ps(f, f);
+    }
     SKALD_INLINE static floats swap_pairs(floats f) noexcept { return _mm_shuffle_ps(f, f, 0xb1); }
     SKALD_INLINE static float sum(floats f) noexcept {
         const __m128 two = _mm_add_ps(f, _mm_movehl_ps(f, f));

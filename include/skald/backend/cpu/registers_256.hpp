@@ -139,6 +139,10 @@ struct registers<32> {
 #endif
     }
 
+    SKALD_INLINE static floats load_twice(const float* p) noexcept {
+        const __m128 f = _mm_loadu_ps(p);
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_unpacklo_ps(f, f)), _mm_unpackhi_ps(f, f), 1);
+    }
     SKALD_INLINE static floats swap_pairs(floats f) noexcept { return _mm256_permute_ps(f, 0xb1); }
     SKALD_INLINE static float sum(floats f) noexcept { return registers<16>::sum(_mm_add_ps(low(f), high(f))); }
     SKALD_INLINE static float greatest(floats f) noexcept { return registers<16>::greatest(_mm_max_ps(low(f), high(f))); }

@@ -124,6 +124,10 @@ struct registers<64> {
 #endif
     }
 
+    SKALD_INLINE static floats load_twice(const float* p) noexcept {
+        const __m512i places = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        return _mm512_maskz_permutexvar_ps(0xffff, places, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+    }
     SKALD_INLINE static floats swap_pairs(floats f) noexcept { return _mm512_maskz_permute_ps(0xffff, f, 0xb1); }
     SKALD_INLINE static float sum(floats f) noexcept { return registers<32>::sum(_mm256_add_ps(low(f), high(f))); }
     SKALD_INLINE static float greatest(floats f) noexcept { return registers<32>::greatest(_mm256_max_ps(low(f), high(f))); }

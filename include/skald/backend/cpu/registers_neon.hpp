@@ -138,6 +138,10 @@ struct registers<16> {
 #endif
     }
 
+    SKALD_INLINE static floats load_twice(const float* p) noexcept {
+        const float32x2_t f = vld1_f32(p);
+        return vcombine_f32(vdup_lane_f32(f, 0), vdup_lane_f32(f, 1));
+    }
     SKALD_INLINE static floats swap_pairs(floats f) noexcept { return vrev64q_f32(f); }
     SKALD_INLINE static float sum(floats f) noexcept { return vpadds_f32(vadd_f32(vget_low_f32(f), vget_high_f32(f))); }
     SKALD_INLINE static float greatest(floats f) noexcept {

@@ -33,13 +33,26 @@ void rotate_halves(float* heads, std::size_t count, std::size_t head_dim, std::s
     }
 }
 
+alignas(64) inline constexpr float rotation_signs[lanes] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+
 /// Element pairs (2i, 2i + 1): x · c + swapped x · (-s, s), with each cosine and sine twice.
 template <class Arch>
 void rotate_neighbours(float* heads, std::size_t count, std::size_t head_dim, std::size_t pairs, const float* cosine,
                        const float* sine) noexcept {
     using V = simd<Arch>;
-    for (std::size_t i = 0; i < pairs; i += lanes / 2) {
-        const std::size_t here = std::min(lanes / 2, pairs - i), left = 2 * here;
+    constexpr std::size_t vector = lanes / 2;
+    const V signs = V::load(rotation_signs);
+    std::size_t i = 0;
+    for (; i + vector <= pairs; i += vector) {
+        const V c = V::load_twice(cosine + i), s = V::load_twice(sine + i) * signs;
+        for (std::size_t h = 0; h < count; ++h) {
+            float* x = heads + h * head_dim + 2 * i;
+            const V v = V::load(x);
+            fma(v, c, swap_pairs(v) * s).store(x);
+        }
+    }
+    for (; i < pairs; i += vector) {
+        const std::size_t here = std::min(vector, pairs - i), left = 2 * here;
         alignas(64) float twice[2][lanes] = {};
         for (std::size_t j = 0; j < here; ++j) {
             twice[0][2 * j] = twice[0][2 * j + 1] = cosine[i + j];
@@ -106,17 +119,21 @@ template <class Arch, kv_run... Runs>
 void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const float> v, const attention_shape& shape,
                  const rope_rows& rope, std::span<const row_range> ranges, const std::tuple<Runs...>& runs, attention_scratch& scratch,
                  const workers& w) {
+    constexpr bool before_rope = (unrotated_run<Runs> || ...);
+    static_assert(!before_rope || (unrotated_run<Runs> && ...), "a view's runs all hold keys before rope, or none does");
     const auto do_row = [&](std::size_t s, std::size_t row, position p, float* room) {
         float* keys = k.data() + row * k.strides()[0];
         const float* values = v.data() + row * v.strides()[0];
         detail::rotate<Arch>(q.data() + row * q.strides()[0], shape.heads, shape.head_dim, rope, row);
-        detail::rotate<Arch>(keys, shape.kv_heads, shape.head_dim, rope, row);
+        if constexpr (!before_rope) detail::rotate<Arch>(keys, shape.kv_heads, shape.head_dim, rope, row);
         const auto put = [&]<class Run>(const Run& run) {
             if constexpr (!sealing_run<Run, simd<Arch>>) {
                 if (p < run.begin(s) || p >= run.end(s)) return;
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                    detail::encode_head<Arch, typename Run::codec>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
-                    detail::encode_head<Arch, typename Run::codec>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
+                    detail::encode_head<Arch, row_codec<typename Run::codec>>(keys + h * shape.head_dim, shape.head_dim, room,
+                                                                              run.key(s, h, p));
+                    detail::encode_head<Arch, row_codec<typename Run::codec>>(values + h * shape.head_dim, shape.head_dim, room,
+                                                                              run.value(s, h, p));
                 }
             }
         };

@@ -51,6 +51,10 @@ public:
         const auto chosen = registers<16>::choose_bytes(levels, p);
         return make([&](std::size_t i) { return native::bytes_to_float(chosen, i); });
     }
+    /// Eight floats, each twice.
+    SKALD_INLINE static simd load_twice(const float* p) noexcept {
+        return make([&](std::size_t i) { return native::load_twice(p + i * native::count / 2); });
+    }
     /// The first n floats at p, then zeros; n may be 16 or more.
     SKALD_INLINE static simd load_first(const float* p, std::size_t n) noexcept {
         if (n >= size) return load(p);

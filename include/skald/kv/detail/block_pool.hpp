@@ -39,6 +39,9 @@ public:
         if (--references_[block] == 0) free_[count_++] = block;
     }
 
+    /// One seems to hold the block no longer; true: that was the last. Undone by share().
+    bool lend(std::uint32_t block) noexcept { return --references_[block] == 0; }
+
 private:
     buffer<std::uint32_t> references_;  // (blocks)
     buffer<std::uint32_t> free_;        // (blocks), the first count_ are free

@@ -15,6 +15,7 @@
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
+#include <skald/kv/rotation_table.hpp>
 #include <skald/kv/state_format.hpp>
 #include <skald/kv/state_stream.hpp>
 #include <skald/kv/transport/chunk_coder.hpp>
@@ -57,9 +58,11 @@ struct encoded_chunk_head {
 };
 static_assert(sizeof(encoded_chunk_head) == 16 && std::is_trivially_copyable_v<encoded_chunk_head>);
 
-/// As saved sequences have it; codecs and rows' sizes play no part here.
-inline state_header encoded_header_of(const cache_shape& shape, const encoding_options& options) {
-    return {.shape = shape, .codec = {}, .row_bytes = 1, .model = options.model};
+/// As saved sequences have it; codecs and rows' sizes play no part here. Keys before rope are those of another model.
+template <class Cache>
+state_header encoded_header_of(const Cache& cache, const encoding_options& options) {
+    const std::uint64_t rope = keeps_before_rope(cache) ? 0x9e3779b97f4a7c15u : 0;
+    return {.shape = cache.shape(), .codec = {}, .row_bytes = 1, .model = options.model ^ rope};
 }
 
 /// Reads the first section. Throws errc::bad_file, errc::unsupported for another version.

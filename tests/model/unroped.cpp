@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// Keys kept before rope give what rotated ones give.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/core/thread_pool.hpp>
+#include <skald/kv/contiguous.hpp>
+#include <skald/kv/unroped.hpp>
+#include <skald/model/load.hpp>
+
+#include "support/catch.hpp"
+#include "support/rows_of.hpp"
+#include "support/run_model.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+using f32 = kv::unroped<kv::f32>;
+
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+    double square = 0, norm = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        square += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+        norm += static_cast<double>(b[i]) * b[i];
+    }
+    return a.size() == b.size() ? std::sqrt(square / norm) : 1.0;
+}
+
+}  // namespace
+
+TEST_CASE("keys kept before rope in f32 give the logits of rotated ones, bitwise", "[model][shifting]") {
+    thread_pool pool(2);
+    for (const char* file : {"tiny-llama.gguf", "tiny-gemma3.gguf", "tiny-phi3-long.gguf", "tiny-gpt2.gguf"})
+        for (const compute how : {compute::exact, compute::native}) {
+            CAPTURE(file, how == compute::exact);
+            const auto m = load_model<cpu<>>(std::string(SKALD_TEST_DATA) + "/" + file, {.pool = &pool, .compute = how});
+            const std::size_t length = std::min<std::size_t>(150, m.config().context);
+            const tokens text = random_tokens(length, m.config().vocabulary, 5);
+            const std::vector<float> expected = plain_logits(m, text);
+            for (const std::size_t chunk : {length, std::size_t{7}}) {
+                runner run(m, kv::contiguous<f32>{{.tokens = length}}, length);
+                CHECK(same(run.run(run.cache().open(), text, chunk), expected));
+            }
+        }
+}
+
+TEST_CASE("trees of rows read keys that are kept before rope by the positions they stand for", "[model][shifting]") {
+    const auto m = load_model<cpu<>>(open_model(tiny_model{}).file(), {.compute = compute::exact});
+    const tokens text = random_tokens(70, 101, 6), tree = random_tokens(7, 101, 7);
+    const std::array<std::uint32_t, 7> parents{no_parent, 0, 0, 1, 2, no_parent, 4};
+    const auto logits = [&](const auto& policy) {
+        runner run(m, policy, 70);
+        const kv::sequence_id s = run.cache().open();
+        run.run(s, text, 70);
+        workspace<cpu<>> w(m.backend(), m.architecture(), m.config(), {.rows = 7, .wanted = 7});
+        const std::array segments{kv::segment{s, 0, 7, parents}};
+        const std::array<std::size_t, 7> wanted{0, 1, 2, 3, 4, 5, 6};
+        std::vector<float> out(7 * m.config().vocabulary);
+        forward(m, w, run.cache(), batch{tree, segments, wanted}, {out.data(), {7, m.config().vocabulary}});
+        return out;
+    };
+    CHECK(same(logits(kv::contiguous<f32>{{.tokens = 77}}), logits(kv::contiguous<kv::f32>{{.tokens = 77}})));
+}
+
+TEST_CASE("a cache of rotated keys gives the same when they are rotated by hand", "[model][shifting]") {
+    const auto m = load_model<cpu<>>(open_model(tiny_model{}).file(), {.compute = compute::exact});
+    const tokens text = random_tokens(100, 101, 6), more = random_tokens(30, 101, 7);
+    runner run(m, kv::contiguous<f32>{{.tokens = 130, .sequences = 2}}, 100);
+    const kv::sequence_id s = run.cache().open();
+    run.run(s, text, 100);
+    const kv::sequence_id whole = run.cache().fork(s);
+    run.cache().remove(s, 5, 48);
+    std::vector<position> from;
+    for (position p = 0; p < 100; ++p)
+        if (p < 5 || p >= 48) from.push_back(p);
+
+    const rope_config& rope = m.config().attention_kinds[0].rope;
+    const std::size_t pairs = rope.dims / 2;
+    std::vector<float> frequencies(pairs), cosine(pairs), sine(pairs);
+    rope_frequencies(rope, 0, frequencies);
+    auto by_hand =
+        rows_of(m, kv::contiguous<kv::f32>{{.tokens = 130}}, run.cache(), whole, from, 30, [&](std::size_t, position p, float* key) {
+            rope_row(frequencies, rope.magnitude, p, cosine, sine);
+            for (std::size_t i = 0; i < pairs; ++i) {
+                float &x = key[rope.interleaved ? 2 * i : i], &y = key[rope.interleaved ? 2 * i + 1 : i + pairs];
+                const double a = x, b = y;
+                x = static_cast<float>(a * cosine[i] - b * sine[i]);
+                y = static_cast<float>(a * sine[i] + b * cosine[i]);
+            }
+        });
+    CHECK(distance(run.run(s, more, 30), by_hand.run({0}, more, 30)) < 1e-6);
+}
