@@ -10,6 +10,7 @@
 #include <skald/core/memory.hpp>
 #include <skald/io/temporary_file_resource.hpp>
 #include <skald/kv/budget.hpp>
+#include <skald/kv/group_codec.hpp>
 
 #include "kv/policies.hpp"
 #include "support/catch.hpp"
@@ -202,6 +203,24 @@ TEST_CASE("sequences that hold nothing give up their slots under any policy", "[
     add(tree, d, 8, 1);
     CHECK(tree.open_with(std::vector<token_id>(3, 1)).reused == 0);
     CHECK(tree.evicted(d));  // it took part in the last step, but not in this
+}
+
+TEST_CASE("groups of a pool of tiers are made room for, and steps that are too long are refused before anybody goes", "[kv]") {
+    const kv::budget<kv::paged_tiered<kv::f16, kv::grouped<kv::q8, 8>>, kv::evict_sequences<>> policy{
+        .limit = 1 << 20, .storage = {{.tokens = 64, .sequences = 3, .step = 32}}};
+    auto cache = policy.make(test::small_shape, std::pmr::new_delete_resource());
+    const auto a = cache.open(), b = cache.open(), c = cache.open();
+    add(cache, a, 24, 1);
+    add(cache, b, 24, 2);
+    add(cache, c, 16, 3);  // all eight groups are taken
+    CHECK(cache.counts().evicted == 0);
+    const std::array too_long{kv::segment{c, 0, 33}};
+    CHECK(test::code_of([&] { cache.plan(too_long); }) == errc::cache_full);
+    CHECK(cache.counts().evicted == 0);
+    add(cache, c, 8, 3);
+    CHECK(cache.counts().evicted == 1);
+    CHECK(cache.evicted(a));
+    CHECK(cache.length(b) == 24);
 }
 
 TEST_CASE("which sequence goes is the caller's choice, and none may be", "[kv]") {
