@@ -47,6 +47,7 @@ public:
     std::size_t context() const { return self_->context(); }
     std::size_t window() const { return self_->window(); }
     position farthest() const { return self_->farthest(); }
+    std::size_t step_room(sequence_id s) const { return self_->step_room(s); }
     std::size_t bytes() const { return self_->bytes(); }
     bool reads_by_position() const { return self_->reads_by_position(); }  ///< schedule_invariant of the cache it holds
     sequence_id open() { return self_->open(); }
@@ -94,6 +95,7 @@ private:
         virtual std::size_t context() const = 0;
         virtual std::size_t window() const = 0;
         virtual position farthest() const = 0;
+        virtual std::size_t step_room(sequence_id) const = 0;
         virtual std::size_t bytes() const = 0;
         virtual bool reads_by_position() const = 0;
         virtual sequence_id open() = 0;
@@ -127,6 +129,7 @@ private:
         std::size_t context() const override { return cache.context(); }
         std::size_t window() const override { return cache.window(); }
         position farthest() const override { return kv::farthest(cache); }
+        std::size_t step_room(sequence_id s) const override { return kv::step_room(cache, s); }
         std::size_t bytes() const override { return cache.bytes(); }
         bool reads_by_position() const override { return Cache::schedule_invariant; }
         sequence_id open() override { return cache.open(); }

@@ -255,7 +255,7 @@ private:
     /// Reads tokens in chunks, up to the last one's logits.
     void read(std::span<const token_id> tokens) {
         while (!tokens.empty()) {
-            const std::size_t rows = std::min(limits_.rows, tokens.size());
+            const std::size_t rows = std::min({limits_.rows, kv::step_room(cache_, sequence_), tokens.size()});
             append(tokens.first(rows), rows == tokens.size());
             tokens = tokens.subspan(rows);
         }

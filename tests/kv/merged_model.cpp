@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// Models on caches whose layers are merged: logits that do not depend on the schedule, on neighbours, on what was rolled back or forked,
+// and what the naive backend reads.
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <random>
+#include <span>
+#include <vector>
+
+#include <skald/backend/cpu/cpu.hpp>
+#include <skald/core/thread_pool.hpp>
+#include <skald/kv/contiguous.hpp>
+#include <skald/kv/merged.hpp>
+#include <skald/model/load.hpp>
+#include <skald/pipeline/pipeline.hpp>
+
+#include "reference/naive.hpp"
+#include "support/catch.hpp"
+#include "support/code_of.hpp"
+#include "support/run_model.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace skald;
+using namespace skald::test;
+
+namespace {
+
+/// Five layers: two with groups of their own, a pair, and one that has no partner.
+template <class Backend = cpu<>>
+model<Backend> five_layers(executor* pool = nullptr, compute policy = compute::exact) {
+    tiny_model t;
+    t.layers = 5;
+    return load_model<Backend>(open_model(t).file(), {.pool = pool, .compute = policy});
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+double greatest_difference(std::span<const float> a, std::span<const float> b) {
+    double most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(static_cast<double>(a[i]) - b[i]));
+    return most;
+}
+
+using policy = kv::paged_merged<kv::kivi4>;
+constexpr kv::merged_options room{.tokens = 900, .sequences = 3, .sinks = 2, .step = 80};
+constexpr std::size_t words = 101;
+
+}  // namespace
+
+TEST_CASE("logits on merged layers do not depend on the schedule", "[kv]") {
+    thread_pool pool(2);
+    const tokens text = random_tokens(200, words, 6), wrong = random_tokens(70, words, 7);
+    for (const compute arithmetic : {compute::exact, compute::native}) {
+        const model<cpu<>> m = five_layers(&pool, arithmetic);
+        runner whole(m, policy{room}, text.size());
+        const std::vector<float> expected = whole.run(whole.cache().open(), text, text.size());
+        for (const std::size_t chunk : {1, 7, 50}) {
+            CAPTURE(arithmetic == compute::exact, chunk);
+            runner run(five_layers(nullptr, arithmetic), policy{room}, chunk);
+            CHECK(same_bits(run.run(run.cache().open(), text, chunk), expected));
+        }
+
+        // Beside another sequence that stands elsewhere, after a rejected draft over the end of a group, and in forks that part.
+        runner run(m, policy{room}, 128);
+        const kv::sequence_id a = run.cache().open(), other = run.cache().open();
+        run.run(a, std::span(text).first(120), 33);
+        run.run(other, wrong, 64);
+        const kv::checkpoint mark = run.cache().mark(a);
+        const std::array drafts{std::span<const token_id>(wrong).first(8), std::span<const token_id>(wrong).first(9)};
+        run.step(std::array{a, other}, drafts);
+        run.step(std::array{a}, std::array{std::span<const token_id>(wrong).first(20)});
+        run.cache().rollback(a, mark);
+        const kv::sequence_id b = run.cache().fork(a);
+        run.run(a, wrong, 64);
+        CHECK(same_bits(run.run(b, std::span(text).subspan(120), 30), std::span(expected).subspan(120 * words)));
+        run.cache().close(b);
+        run.cache().truncate(a, 64);
+        CHECK(same_bits(run.run(a, std::span(text).subspan(64), 64), std::span(expected).subspan(64 * words)));
+    }
+}
+
+TEST_CASE("a model on merged layers agrees with the naive backend, and reads whole what is not yet merged", "[kv]") {
+    const tokens text = random_tokens(150, words, 8);
+    using policy_of_floats = kv::merged<kv::f32, kv::f32>;
+    const policy_of_floats options{{.tokens = 150, .sinks = 3}};
+    const model<cpu<>> m = five_layers();
+    runner run(m, options, 64);
+    const std::vector<float> got = run.run(run.cache().open(), text, 64);
+    runner oracle(five_layers<reference::naive>(), options, 64);
+    CHECK(greatest_difference(got, oracle.run(oracle.cache().open(), text, 64)) < 1e-3);
+    const std::vector<float> plain = plain_logits(m, text);
+    CHECK(greatest_difference(std::span(got).first(64 * words), std::span(plain).first(64 * words)) < 1e-3);
+    CHECK(greatest_difference(got, plain) > 1e-3);
+
+    // Where nothing is merged, nothing is lost.
+    runner apart(m, policy_of_floats{{.tokens = 150, .merge = {.from = 5}}}, 64);
+    CHECK(greatest_difference(apart.run(apart.cache().open(), text, 64), plain) < 1e-3);
+}
+
+TEST_CASE("random drafts, forks and truncations on merged layers leave what one text gives", "[kv]") {
+    const auto seed = Catch::rngSeed();
+    CAPTURE(seed);
+    std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
+    const auto pick = [&](std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(random); };
+    const tokens text = random_tokens(140, words, 9), wrong = random_tokens(140, words, 10);
+    const model<cpu<>> m = five_layers(nullptr, compute::native);
+    runner whole(m, policy{room}, 64);
+    const std::vector<float> expected = whole.run(whole.cache().open(), text, 64);
+    runner run(m, policy{room}, 64);
+    auto& cache = run.cache();
+    kv::sequence_id s = cache.open();
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t rows = std::min({1 + pick(20), kv::step_room(cache, s), text.size() - at});
+        const kv::checkpoint mark = cache.mark(s);
+        if (pick(2) == 0) {
+            run.step(std::array{s}, std::array{std::span<const token_id>(wrong).first(std::min(1 + pick(20), kv::step_room(cache, s)))});
+            run.step(std::array{s}, std::array{std::span<const token_id>(wrong).first(std::min(1 + pick(20), kv::step_room(cache, s)))});
+            cache.rollback(s, mark);
+        }
+        if (pick(5) == 0) {
+            const kv::sequence_id copy = cache.fork(s);
+            run.run(pick(2) == 0 ? copy : s, std::span(wrong).first(1 + pick(60)), 64);
+            const bool kept = cache.keeps(s, static_cast<position>(at));
+            cache.close(kept ? copy : s);
+            if (!kept) s = copy;
+            if (!cache.keeps(s, static_cast<position>(at))) at = at / 64 * 64;
+            cache.truncate(s, static_cast<position>(at));
+            continue;
+        }
+        const std::vector<float> got = run.step(std::array{s}, std::array{std::span<const token_id>(text).subspan(at, rows)});
+        REQUIRE(same_bits(got, std::span(expected).subspan(at * words, rows * words)));
+        cache.commit(s);
+        at += rows;
+        if (const std::size_t back = pick(at + 1); pick(6) == 0 && cache.keeps(s, static_cast<position>(back))) {
+            cache.truncate(s, static_cast<position>(back));
+            at = back;
+        }
+    }
+}
+
+TEST_CASE("a pipeline on merged layers reads prompts in steps that end where groups do", "[kv]") {
+    const tokens prompt = random_tokens(150, words, 12);
+    const auto written = [&](const auto& policy, std::size_t chunk) {
+        pipeline writer{five_layers(), policy, sampling::chain{sampling::greedy{}}, {.chunk = chunk}};
+        std::vector<token_id> out;
+        for (const std::size_t length : {150, 100}) {
+            const completion c = writer.run(writer.generate({prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(length)},
+                                                            {.max_tokens = 60, .ignore_end = true}));
+            for (const generated_token& t : c.tokens) out.push_back(t.token);
+        }
+        return out;
+    };
+    const std::vector<token_id> a = written(policy{{.tokens = 256}}, 512);
+    CHECK(a.size() == 120);
+    CHECK(written(policy{{.tokens = 256}}, 23) == a);
+}
