@@ -23,9 +23,11 @@
 #include <skald/kv/eviction_policies.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/kivi.hpp>
+#include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/state.hpp>

@@ -13,6 +13,7 @@
 #include <skald/core/thread_pool.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/merged.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/model/load.hpp>
 #include <skald/pipeline/pipeline.hpp>
 
@@ -142,19 +143,29 @@ TEST_CASE("random drafts, forks and truncations on merged layers leave what one 
     }
 }
 
-TEST_CASE("a pipeline on merged layers reads prompts in steps that end where groups do", "[kv]") {
-    const tokens prompt = random_tokens(150, words, 12);
-    const auto written = [&](const auto& policy, std::size_t chunk) {
-        pipeline writer{five_layers(), policy, sampling::chain{sampling::greedy{}}, {.chunk = chunk}};
-        std::vector<token_id> out;
-        for (const std::size_t length : {150, 100}) {
-            const completion c = writer.run(writer.generate({prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(length)},
-                                                            {.max_tokens = 60, .ignore_end = true}));
-            for (const generated_token& t : c.tokens) out.push_back(t.token);
-        }
+TEST_CASE("a pipeline on merged layers takes pinned prefixes over and writes what it writes without", "[kv]") {
+    const tokens common = random_tokens(140, words, 12), more = random_tokens(40, words, 13);
+    const auto prompt = [&](std::size_t from) {
+        tokens out = common;
+        out.insert(out.end(), more.begin() + static_cast<std::ptrdiff_t>(from), more.end());
         return out;
     };
-    const std::vector<token_id> a = written(policy{{.tokens = 256}}, 512);
-    CHECK(a.size() == 120);
-    CHECK(written(policy{{.tokens = 256}}, 23) == a);
+    using shared = kv::radix_merged<kv::kivi4>;
+    const auto write = [&](auto& writer, const tokens& t) {
+        return writer.run(writer.generate(t, {.max_tokens = 40, .ignore_end = true}));
+    };
+    const auto make = [](std::size_t chunk) {
+        return pipeline{five_layers(), shared{{.tokens = 512, .sequences = 2}}, sampling::chain{sampling::greedy{}}, {.chunk = chunk}};
+    };
+    auto writer = make(23);
+    const kv::pinned_prefix pinned = writer.pin(common);
+    CHECK(pinned.tokens == 128);
+    for (const std::size_t from : {0, 30, 10, 0}) {
+        auto alone = make(512);
+        const completion got = write(writer, prompt(from)), want = write(alone, prompt(from));
+        CHECK(got.stats.reused_tokens >= 128);
+        CHECK(want.stats.reused_tokens == 0);
+        CHECK(std::ranges::equal(got.tokens, want.tokens, {}, &generated_token::token, &generated_token::token));
+    }
+    writer.unpin(pinned);
 }

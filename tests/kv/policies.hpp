@@ -19,6 +19,7 @@
 #include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/tiered.hpp>
 #include <skald/kv/window.hpp>
@@ -93,6 +94,14 @@ struct tiered_policy : keeping_all {
     }
 };
 
+/// The same in a tree of prefixes.
+template <class Cold, std::size_t Group>
+struct radix_tiered_policy : tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered> {
+    static kv::radix_tiered<kv::f16, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
+        return {{.tokens = tokens * sequences, .sequences = sequences, .step = 20}};
+    }
+};
+
 /// Layers 0 and 1 merged, in groups of 32. Rows whose values are all the same have one direction, and only their lengths are rounded.
 template <class Cold, template <class, kv::codec> class Policy>
 struct merged_policy : keeping_all {
@@ -105,7 +114,7 @@ struct merged_policy : keeping_all {
     }
     static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return std::min(most, length + capacity); }
     static Policy<Cold, kv::f32> make(std::size_t tokens, std::size_t sequences) {
-        constexpr bool pool = std::is_same_v<Policy<kv::f32, kv::f32>, kv::paged_merged<kv::f32, kv::f32>>;
+        constexpr bool pool = !std::is_same_v<Policy<kv::f32, kv::f32>, kv::merged<kv::f32, kv::f32>>;
         return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .sinks = 3, .step = step, .merge = {.from = 0}}};
     }
 };
@@ -131,8 +140,10 @@ using ring_policies =
 using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_policy<kv::f16, 9, 0, 20>, window_policy<kv::q8, 5, 11, 20>>;
 using tiered_policies =
     std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
-               tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>>;
-using merged_policies = std::tuple<merged_policy<kv::grouped<kv::f32>, kv::merged>, merged_policy<kv::grouped<kv::f16>, kv::paged_merged>>;
+               tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>,
+               radix_tiered_policy<kv::q8, 8>>;
+using merged_policies = std::tuple<merged_policy<kv::grouped<kv::f32>, kv::merged>, merged_policy<kv::grouped<kv::f16>, kv::paged_merged>,
+                                   merged_policy<kv::grouped<kv::f16>, kv::radix_merged>>;
 using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
 /// Whose views are one run of one codec, which select() shows.
 using one_run_policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));
@@ -182,7 +193,7 @@ float read_back(float mark, std::size_t width, std::size_t i) {
 template <class Codec>
 bool reads_as(float mark, std::size_t width, const std::byte* row, std::size_t i) {
     const float got = Codec::template decode<format::scalar>(row, i).value;
-    if constexpr (kv::codec<Codec>)
+    if constexpr (requires { Codec::name; })
         return got == read_back<Codec>(mark, width, i);
     else
         return std::fabs(got - mark) <= std::fabs(mark) / 255;

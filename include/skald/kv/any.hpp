@@ -22,8 +22,10 @@
 #include <skald/kv/erased_run.hpp>
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/spec.hpp>
@@ -267,6 +269,12 @@ private:
             if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
             return f(evicting<detail::named_eviction, f16>{options, named});
         }
+        if (spec.is_merged()) {
+            if (spec.codec == codec_kind::kivi4) return with_merged<kivi4>(f);
+            if (spec.codec == codec_kind::kivi2) return with_merged<kivi2>(f);
+            if (spec.codec == codec_kind::q8) return with_merged<q8>(f);
+            return with_merged<f16>(f);
+        }
         switch (spec.codec) {
             case codec_kind::kivi4: return with_groups<kivi4>(f);
             case codec_kind::kivi2: return with_groups<kivi2>(f);
@@ -289,7 +297,21 @@ private:
     template <class Group, class F>
     auto with_groups(F& f) const {
         if (spec.storage == storage_kind::paged) return f(paged_tiered<f16, Group>{tiers()});
+        if (spec.storage == storage_kind::radix)
+            return f(
+                radix_tiered<f16, Group>{{.tokens = room.tokens, .sequences = room.sequences, .step = room.step, .context = room.context}});
         return f(tiered<f16, Group>{tiers()});
+    }
+    template <class Cold, class F>
+    auto with_merged(F& f) const {
+        const merged_options options{.tokens = room.tokens,
+                                     .sequences = room.sequences,
+                                     .sinks = spec.sinks,
+                                     .step = std::min(room.step, merged<Cold>::layout::tokens),
+                                     .context = room.context};
+        if (spec.storage == storage_kind::paged_merged) return f(paged_merged<Cold>{options});
+        if (spec.storage == storage_kind::radix_merged) return f(radix_merged<Cold>{options});
+        return f(merged<Cold>{options});
     }
 
     template <class Codec, class F>

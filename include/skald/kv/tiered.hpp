@@ -81,6 +81,12 @@ public:
                buffer<position>::bytes_for(o.sequences) + Groups::bytes(o.sequences, places_of(o, layout)) +
                buffer<>::bytes_for(hot_bytes(shape, o)) + (o.cold == nullptr ? buffer<>::bytes_for(cold_bytes(shape, o, layout)) : 0);
     }
+    /// Places of each sequence or of all, with those before their groups.
+    static std::size_t places_of(const tiered_options& o, const Layout& layout) {
+        const std::size_t more = layout.first() == 0 ? 0 : Groups::shared ? o.sequences : 1;
+        return (checked_size(groups_of(o), "kv cache") + more).size();
+    }
+
     static std::size_t max_length(const tiered_options& o) {
         const std::size_t room = std::min(groups_of(o) * group, longest);
         return o.context == 0 ? room : std::min(o.context, room);
@@ -95,6 +101,8 @@ public:
     }
     /// Of the cold tier, whose ever.
     std::size_t cold_bytes() const noexcept { return cold_.bytes(); }
+
+    std::size_t free_blocks() const noexcept { return places_.free(); }
 
     sequence_id open() {
         const sequence_id s = table_.open();
@@ -165,24 +173,7 @@ public:
     /// Throws errc::cache_full for more than `step` pending tokens of a sequence or more than step_room(), and where there is no room for
     /// the groups they complete.
     std::span<const row_range> plan(std::span<const segment> segments) {
-        table_.check(segments);
-        std::size_t needed = 0;
-        for (const segment& s : segments) {
-            const detail::sequence_state& state = table_.at(s.sequence);
-            const auto pending = static_cast<std::size_t>(state.length - state.committed), used = static_cast<std::size_t>(state.length);
-            if (s.rows > options_.step - pending)
-                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", pending, " pending tokens and cannot take ",
-                     s.rows, " more: the hot tier has room for ", options_.step, "; raise .step or take fewer rows a step");
-            if (s.rows > step_room(s.sequence))
-                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", used, " tokens and takes at most ",
-                     step_room(s.sequence), " in the next step, not ", s.rows, ", since its layers are merged ", group,
-                     " tokens at a time; take as many rows as step_room() says");
-            const std::size_t room = std::min(Groups::shared ? longest : groups_ * group, longest);
-            if (s.rows > room - used)
-                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " holds ", used, " of ", room, " tokens and cannot take ",
-                     s.rows, " more; raise .tokens");
-            needed += places_for(state.length + static_cast<position>(s.rows)) - places_for(state.length);
-        }
+        const std::size_t needed = blocks_needed(segments);
         if constexpr (Groups::shared)
             if (needed > places_.free())
                 fail(errc::cache_full, "kv cache", "the step needs ", needed, " more places of ", group, " tokens and ", places_.free(),
@@ -212,6 +203,44 @@ public:
     saved_text restore(sequence_id, const state_source&, bool, const state_options& o) { return refuse(o); }
     void require_fit(const state_header&, const state_options& o) const { refuse(o); }
 
+protected:  // radix.hpp builds on these
+    static constexpr std::size_t block_ = group;
+    std::uint32_t* blocks_of(sequence_id s) const noexcept { return places_.table(s.index) + (layout_.first() == 0 ? 0 : 1); }
+    static std::size_t blocks_for(position length) noexcept { return static_cast<std::size_t>(length) / group; }
+    /// The place before that of group 0; null where no tokens are kept apart.
+    std::uint32_t* lead_of(sequence_id s) const noexcept { return layout_.first() == 0 ? nullptr : places_.table(s.index); }
+    detail::block_pool& pool() noexcept { return places_.pool(); }
+    const detail::block_pool& pool() const noexcept { return places_.pool(); }
+    void begin_at(sequence_id s, position length) noexcept {
+        table_.at(s) = {.length = length, .committed = length, .open = true};
+        firsts_[s.index] = length;
+    }
+    std::uint32_t* tail_of(sequence_id) const noexcept { return nullptr; }
+    std::size_t holders_of_tail(std::span<const segment>, std::size_t) const noexcept { return 0; }
+
+    /// The places that a step takes. Checks its segments.
+    std::size_t blocks_needed(std::span<const segment> segments) const {
+        table_.check(segments);
+        std::size_t needed = 0;
+        for (const segment& s : segments) {
+            const detail::sequence_state& state = table_.at(s.sequence);
+            const auto pending = static_cast<std::size_t>(state.length - state.committed), used = static_cast<std::size_t>(state.length);
+            if (s.rows > options_.step - pending)
+                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", pending, " pending tokens and cannot take ",
+                     s.rows, " more: the hot tier has room for ", options_.step, "; raise .step or take fewer rows a step");
+            if (s.rows > step_room(s.sequence))
+                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", used, " tokens and takes at most ",
+                     step_room(s.sequence), " in the next step, not ", s.rows, ", since its layers are merged ", group,
+                     " tokens at a time; take as many rows as step_room() says");
+            const std::size_t room = std::min(Groups::shared ? longest : groups_ * group, longest);
+            if (s.rows > room - used)
+                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " holds ", used, " of ", room, " tokens and cannot take ",
+                     s.rows, " more; raise .tokens");
+            needed += places_for(state.length + static_cast<position>(s.rows)) - places_for(state.length);
+        }
+        return needed;
+    }
+
 private:
     [[noreturn]] saved_text refuse(const state_options& o) const {
         fail(errc::unsupported, o.place, "a cache of tiers, ", layout_.name(),
@@ -240,12 +269,6 @@ private:
                 layout.bytes_before(layout.planes()))
             .size();
     }
-    /// Of each sequence or of all, with those before their groups.
-    static std::size_t places_of(const tiered_options& o, const Layout& layout) {
-        const std::size_t more = layout.first() == 0 ? 0 : Groups::shared ? o.sequences : 1;
-        return (checked_size(groups_of(o), "kv cache") + more).size();
-    }
-
     tier_rule rule() const noexcept {
         return {static_cast<position>(options_.hot), static_cast<position>(group), static_cast<position>(layout_.first())};
     }
@@ -275,7 +298,11 @@ private:
     tiered_options options_;
     Layout layout_;
     std::size_t capacity_, groups_, each_;  // each_: places of a sequence, or of all
+
+protected:
     detail::sequence_table table_;
+
+private:
     buffer<tiered_slot> slots_;
     buffer<position> firsts_;  // (sequences), the first position that the hot tier has
     Groups places_;

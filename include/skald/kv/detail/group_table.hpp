@@ -43,7 +43,9 @@ public:
     std::size_t bytes() const noexcept { return tables_.bytes() + pool_.bytes(); }
     std::size_t free() const noexcept { return pool_.free_count(); }
 
-    const std::uint32_t* table(std::uint32_t sequence) const noexcept { return row(sequence); }
+    std::uint32_t* table(std::uint32_t sequence) const noexcept { return row(sequence); }
+    block_pool& pool() noexcept { return pool_; }
+    const block_pool& pool() const noexcept { return pool_; }
     /// From `from` groups to `to`, which must be free.
     void grow(std::uint32_t sequence, std::size_t from, std::size_t to) noexcept {
         for (; from < to; ++from) row(sequence)[from] = pool_.take();
