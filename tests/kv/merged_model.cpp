@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Models on caches whose layers are merged: logits that do not depend on the schedule, on neighbours, on what was rolled back or forked,
 // and what the naive backend reads.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -46,7 +47,7 @@ double greatest_difference(std::span<const float> a, std::span<const float> b) {
     return most;
 }
 
-using policy = kv::paged_merged<kv::kivi4>;
+using policy = kv::radix_merged<kv::kivi4>;
 constexpr kv::merged_options room{.tokens = 900, .sequences = 3, .sinks = 2, .step = 80};
 constexpr std::size_t words = 101;
 
@@ -93,13 +94,11 @@ TEST_CASE("a model on merged layers agrees with the naive backend, and reads who
     const std::vector<float> got = run.run(run.cache().open(), text, 64);
     runner oracle(five_layers<reference::naive>(), options, 64);
     CHECK(greatest_difference(got, oracle.run(oracle.cache().open(), text, 64)) < 1e-3);
-    const std::vector<float> plain = plain_logits(m, text);
-    CHECK(greatest_difference(std::span(got).first(64 * words), std::span(plain).first(64 * words)) < 1e-3);
+    // Where no layer is merged; rows of the first group read the same either way.
+    runner apart(m, policy_of_floats{{.tokens = 150, .sinks = 3, .merge = {.from = 5}}}, 64);
+    const std::vector<float> plain = apart.run(apart.cache().open(), text, 64);
+    CHECK(same_bits(std::span(got).first(64 * words), std::span(plain).first(64 * words)));
     CHECK(greatest_difference(got, plain) > 1e-3);
-
-    // Where nothing is merged, nothing is lost.
-    runner apart(m, policy_of_floats{{.tokens = 150, .merge = {.from = 5}}}, 64);
-    CHECK(greatest_difference(apart.run(apart.cache().open(), text, 64), plain) < 1e-3);
 }
 
 TEST_CASE("random drafts, forks and truncations on merged layers leave what one text gives", "[kv]") {
@@ -150,12 +149,11 @@ TEST_CASE("a pipeline on merged layers takes pinned prefixes over and writes wha
         out.insert(out.end(), more.begin() + static_cast<std::ptrdiff_t>(from), more.end());
         return out;
     };
-    using shared = kv::radix_merged<kv::kivi4>;
     const auto write = [&](auto& writer, const tokens& t) {
         return writer.run(writer.generate(t, {.max_tokens = 40, .ignore_end = true}));
     };
     const auto make = [](std::size_t chunk) {
-        return pipeline{five_layers(), shared{{.tokens = 512, .sequences = 2}}, sampling::chain{sampling::greedy{}}, {.chunk = chunk}};
+        return pipeline{five_layers(), policy{{.tokens = 512, .sequences = 2}}, sampling::chain{sampling::greedy{}}, {.chunk = chunk}};
     };
     auto writer = make(23);
     const kv::pinned_prefix pinned = writer.pin(common);

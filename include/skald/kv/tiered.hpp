@@ -102,7 +102,12 @@ public:
     /// Of the cold tier, whose ever.
     std::size_t cold_bytes() const noexcept { return cold_.bytes(); }
 
-    std::size_t free_blocks() const noexcept { return places_.free(); }
+    /// Places of the pool that nobody holds.
+    std::size_t free_blocks() const noexcept
+        requires(Groups::shared)
+    {
+        return places_.free();
+    }
 
     sequence_id open() {
         const sequence_id s = table_.open();
