@@ -8,6 +8,8 @@
 #include <cstring>
 #include <random>
 #include <span>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
@@ -94,6 +96,41 @@ TEST_CASE("a model on merged layers agrees with the naive backend, and reads who
     const std::vector<float> got = run.run(run.cache().open(), text, 64);
     runner oracle(five_layers<reference::naive>(), options, 64);
     CHECK(greatest_difference(got, oracle.run(oracle.cache().open(), text, 64)) < 1e-3);
+    // What the pair shares is made of what both have in the hot tier.
+    runner filled(m, options, 64);
+    const kv::sequence_id one = filled.cache().open();
+    filled.run(one, std::span(text).first(65), 64);
+    const auto first = filled.cache().view(2), second = filled.cache().view(3);
+    const std::size_t width = 16;
+    std::size_t merged = 0;
+    double worst = 0;
+    for (std::size_t h = 0; h < 2; ++h)
+        for (position p = 3; p < 64; ++p) {
+            const auto value = [&](const auto& view, std::size_t i) {
+                return double{kv::f32::decode<format::scalar>(std::get<3>(view).value(0, h, p), i).value};
+            };
+            double aa = 0, bb = 0, ab = 0;
+            for (std::size_t i = 0; i < width; ++i) {
+                const double a = value(first, i), b = value(second, i);
+                aa += a * a, bb += b * b, ab += a * b;
+            }
+            const double angle = std::acos(ab / std::sqrt(aa * bb)), sine = std::sin(angle);
+            for (const bool of_second : {false, true}) {
+                const std::byte* row = std::get<1>(of_second ? second : first).value(0, h, p);
+                using codec = std::remove_cvref_t<decltype(std::get<1>(first))>::value_codec;
+                const bool kept = codec::length(row) == kv::detail::no_length;
+                merged += kept ? 0 : 1;
+                for (std::size_t i = 0; i < width; ++i) {
+                    const double a = value(first, i), b = value(second, i);
+                    const double e = std::sin(0.4 * angle) / sine * a / std::sqrt(aa) + std::sin(0.6 * angle) / sine * b / std::sqrt(bb);
+                    const double want = kept ? (of_second ? b : a) : e * std::sqrt(of_second ? bb : aa);
+                    worst = std::max(worst, std::fabs(codec::decode<format::scalar>(row, i).value - want) / std::sqrt(of_second ? bb : aa));
+                }
+            }
+        }
+    CHECK(merged > 200);
+    CHECK(worst < 3e-3);
+
     // Where no layer is merged; rows of the first group read the same either way.
     runner apart(m, policy_of_floats{{.tokens = 150, .sinks = 3, .merge = {.from = 5}}}, 64);
     const std::vector<float> plain = apart.run(apart.cache().open(), text, 64);

@@ -4,6 +4,7 @@
 // contiguous and paged f16; for the others they read erased runs, which costs up to 6% of a decoding step at a depth of 4096 (measured) and
 // spares the compiler a kernel for every pair of storage and codec. For programs with a `--kv` option; programs that know their cache
 // name its type instead.
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <memory_resource>

@@ -175,9 +175,9 @@ public:
         if (sinks_ > most)
             fail(errc::invalid_argument, "kv cache", sinks_, " tokens kept as sinks; of groups in ", Cold::name, " there is room for ",
                  most, "; lower .sinks");
-        if (!(how_.share >= 0 && how_.share <= 1) || !(how_.far >= 0 && how_.far <= 1) || how_.kept > tokens / 2)
+        if (!(how_.share >= 0 && how_.share <= 1) || !(how_.far >= 0 && how_.far <= 1) || how_.kept > 32)
             fail(errc::invalid_argument, "kv cache", "merging with .share ", how_.share, ", .far ", how_.far, " and .kept ", how_.kept,
-                 "; they are from 0 to 1, from 0 to 1 and at most ", tokens / 2);
+                 "; they are from 0 to 1, from 0 to 1 and at most 32");
     }
     std::size_t first() const noexcept { return sinks_; }
     std::size_t planes() const noexcept { return 2 * (apart() + pairs()); }
@@ -206,8 +206,8 @@ private:
     std::size_t middle() const noexcept { return how_.from == middle_layer ? shape_.layers / 2 : std::min(how_.from, shape_.layers); }
     std::size_t pairs() const noexcept { return (shape_.layers - middle()) / 2; }
     std::size_t apart() const noexcept { return shape_.layers - 2 * pairs(); }
-    std::size_t pair_keys() const noexcept { return group_of_two::key_bytes(shape_.width(), how_.kept); }
-    std::size_t pair_values() const noexcept { return group_of_two::value_bytes(shape_.width(), how_.kept); }
+    std::size_t pair_keys() const noexcept { return group_of_two::key_bytes(shape_.width(), how_.kept_of(tokens)); }
+    std::size_t pair_values() const noexcept { return group_of_two::value_bytes(shape_.width(), how_.kept_of(tokens)); }
 
     cache_shape shape_;
     std::size_t sinks_;

@@ -34,8 +34,10 @@ inline constexpr std::size_t middle_layer = std::numeric_limits<std::size_t>::ma
 struct merging {
     float share = 0.6f;               ///< t, from 0 to 1: how far the direction is from the first layer's to the second's
     float far = 0.05f;                ///< γ, from 0 to 1: the part of the range of angles whose tokens are kept as they are
-    std::size_t kept = 4;             ///< the most of them in a group
+    std::size_t kept = 4;             ///< the most of them, of 64 tokens
     std::size_t from = middle_layer;  ///< the first layer that has a partner
+
+    constexpr std::size_t kept_of(std::size_t tokens) const noexcept { return kept * tokens / 64; }
 };
 
 namespace detail {
@@ -88,14 +90,15 @@ std::size_t choose_kept(const std::array<float, N>& angles, std::size_t first, c
     kept.fill(false);
     const auto [low, high] = std::minmax_element(angles.begin() + static_cast<std::ptrdiff_t>(first), angles.end());
     const float limit = *high - how.far * (*high - *low);
-    for (std::size_t chosen = 0; chosen < how.kept; ++chosen) {
+    const std::size_t most = how.kept_of(N);
+    for (std::size_t chosen = 0; chosen < most; ++chosen) {
         std::size_t widest = N;
         for (std::size_t i = first; i < N; ++i)
             if (!kept[i] && angles[i] > limit && (widest == N || angles[i] > angles[widest])) widest = i;
         if (widest == N) return chosen;
         kept[widest] = true;
     }
-    return how.kept;
+    return most;
 }
 
 }  // namespace detail
@@ -142,14 +145,14 @@ private:
 };
 
 /// A group of tokens of two layers. Rows of the first layer, rows of the second, directions, and what is kept as it is: (2, kept) rows, in
-/// the codec of the hot tier, or as 16-bit words where directions are words.
+/// the codec of the hot tier, or in q8 where directions are words.
 /// // (2, tokens, row_bytes), a group of Cold, (2, kept, row_bytes)
 template <codec Hot, group_codec Cold>
 struct merged_group {
     static constexpr std::size_t tokens = Cold::tokens;
     static constexpr std::size_t most_bytes = 65535;  // behind a row
     template <class Direction>
-    using kept_codec = std::conditional_t<attention::word_codec<Direction>, i16, Hot>;
+    using kept_codec = std::conditional_t<attention::word_codec<Direction>, q8, Hot>;
     using key_codec = merged_row<typename Cold::key_codec, kept_codec<typename Cold::key_codec>>;
     using value_codec = merged_row<typename Cold::value_codec, kept_codec<typename Cold::value_codec>>;
 

@@ -3,6 +3,7 @@
 // Tiers whose older tokens stay behind in a tree of prefixes: radix.hpp over tiered.hpp and merged.hpp. What is shared is whole groups; a
 // new sequence goes on where they end, which is where a row reads nothing of the hot tier but itself. So the hot tier is as short as
 // groups need it (hot = 1, KIVI's rule), and kept by every sequence for itself.
+#include <algorithm>
 #include <cstddef>
 #include <memory_resource>
 #include <string>
