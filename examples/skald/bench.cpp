@@ -133,8 +133,8 @@ private:
         std::vector<skald::kv::segment> segments;
         std::vector<std::size_t> wanted;
         const std::size_t rows = t.rows_together();
-        for (std::size_t at = first; at < first + n; at += rows) {
-            const std::size_t count = std::min(rows, first + n - at);
+        for (std::size_t at = first, count; at < first + n; at += count) {
+            count = std::min({rows, steps_->step_room(), first + n - at});
             tokens.clear(), segments.clear(), wanted.clear();
             for (std::size_t s = 0; s < t.sequences; ++s) {
                 segments.push_back({steps_->sequences()[s], tokens.size(), count});

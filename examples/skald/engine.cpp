@@ -23,7 +23,8 @@ using pipeline = skald::pipeline<backend, cache_policy, skald::sampling::dynamic
 /// The room of `sequences` sequences of `tokens` tokens, in the words of the storage: contiguous counts one, a pool of blocks counts all.
 /// At most `limit` bytes; 0: as many as that takes.
 cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::size_t sequences, std::size_t limit = 0) {
-    if (spec.has_blocks()) tokens = (skald::checked_size(skald::ceil_div(tokens, spec.block), "kv cache") * spec.block * sequences).size();
+    const std::size_t block = spec.is_merged() ? 64 : spec.block;  // of merged tiers, the tokens of a group or a multiple
+    if (spec.has_blocks()) tokens = (skald::checked_size(skald::ceil_div(tokens, block), "kv cache") * block * sequences).size();
     return {limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, {spec, {.tokens = tokens, .sequences = sequences}}};
 }
 
@@ -70,6 +71,12 @@ public:
     }
     bool keeps(std::size_t length) const override {
         return std::ranges::all_of(sequences_, [&](auto s) { return cache_.keeps(s, static_cast<skald::position>(length)); });
+    }
+
+    std::size_t step_room() const override {
+        std::size_t most = skald::kv::all_tokens;
+        for (const skald::kv::sequence_id s : sequences_) most = std::min(most, skald::kv::step_room(cache_, s));
+        return most;
     }
 
 private:

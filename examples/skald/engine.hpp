@@ -49,6 +49,9 @@ public:
     virtual void truncate(std::size_t length) = 0;
     virtual bool keeps(std::size_t length) const = 0;
 
+    /// The most rows of a sequence that the cache takes in the next step.
+    virtual std::size_t step_room() const = 0;
+
     void clear() { truncate(0); }
 
     /// A step of the first sequence alone.

@@ -61,8 +61,8 @@ void logits(const logits_command& c) {
     std::iota(wanted.begin(), wanted.end(), std::size_t{0});
     for (std::size_t first = 0; first < text.size(); first += together) {
         steps->clear();
-        for (std::size_t at = 0; at < length; at += chunk) {
-            const std::size_t n = std::min(chunk, length - at);
+        for (std::size_t at = 0, n; at < length; at += n) {
+            n = std::min({chunk, steps->step_room(), length - at});
             std::vector<skald::token_id> tokens;
             std::vector<skald::kv::segment> segments;
             for (std::size_t i = 0; i < together; ++i) {

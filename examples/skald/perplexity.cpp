@@ -77,8 +77,9 @@ public:
     void window(std::span<const skald::token_id> tokens, std::size_t first, totals& sums) {
         steps_->clear();
         if (reference_steps_) reference_steps_->clear();
-        for (std::size_t at = 0; at + 1 < tokens.size(); at += rows_a_step) {
-            const auto rows = tokens.subspan(at, std::min(rows_a_step, tokens.size() - at));
+        for (std::size_t at = 0, count; at + 1 < tokens.size(); at += count) {
+            count = std::min({rows_a_step, steps_->step_room(), tokens.size() - at});
+            const auto rows = tokens.subspan(at, count);
             std::vector<std::size_t> wanted;
             for (std::size_t i = 0; i < rows.size(); ++i)
                 if (at + i >= first && at + i + 1 < tokens.size()) wanted.push_back(i);

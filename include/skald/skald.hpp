@@ -25,10 +25,12 @@
 #include <skald/kv/fitting.hpp>
 #include <skald/kv/fp8.hpp>
 #include <skald/kv/kivi.hpp>
+#include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/rotation_table.hpp>
 #include <skald/kv/row_access.hpp>

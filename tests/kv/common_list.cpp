@@ -157,7 +157,7 @@ TEMPLATE_LIST_TEST_CASE("random operations agree with a list of tokens a sequenc
             std::vector<std::size_t> firsts;
             std::size_t row = 0;
             for (sequence& t : model) {
-                const std::size_t rows = pick(9);
+                const std::size_t rows = std::min(pick(9), kv::step_room(cache, t.id));
                 if (rows == 0 || t.tokens.size() + rows > room || t.tokens.size() - t.committed + rows > TestType::step) continue;
                 segments.push_back({t.id, row, rows});
                 writers.push_back(++writer);

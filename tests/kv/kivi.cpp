@@ -243,7 +243,7 @@ TEST_CASE("tiers are named in words", "[kv]") {
     named("paged:kivi4", paged, kivi4, 1);
     named("tiered:f16/256,q4", tiered, q4, 256);
     named("tiered:f16/1,kivi4", tiered, kivi4, 1);
-    for (const char* text : {"radix:kivi4", "ring/64:kivi4", "paged/8:kivi4", "tiered", "tiered:q4", "tiered:f16/0,q4", "tiered:f16/,q4",
+    for (const char* text : {"radix/8:kivi4", "ring/64:kivi4", "paged/8:kivi4", "tiered", "tiered:q4", "tiered:f16/0,q4", "tiered:f16/,q4",
                              "tiered:f16/8", "tiered:q8/8,q4", "tiered:f16/8,f16", "tiered:f16/8x,q4", "tiered/4:f16/8,q4"}) {
         CAPTURE(text);
         CHECK_THROWS_AS(kv::parse_spec(text), error);

@@ -13,7 +13,7 @@ using namespace skald;
 using namespace skald::test;
 
 TEST_CASE("tiers chosen at run time are those of their words, and refuse to be saved", "[kv]") {
-    for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2"}) {
+    for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2", "radix:kivi4"}) {
         const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .sequences = 2, .step = 50}};
         const kv::cache_shape shape{.layers = 1, .kv_heads = 2, .head_dim = 32};
         auto cache = policy.make(shape, std::pmr::new_delete_resource());
@@ -28,4 +28,27 @@ TEST_CASE("tiers chosen at run time are those of their words, and refuse to be s
         CHECK(cache.length(cache.fork(s)) == 50);
         CHECK(code_of([&] { kv::save(cache, s, {}, [](std::span<const std::byte>) {}); }) == errc::unsupported);
     }
+}
+
+TEST_CASE("merged layers chosen at run time are those of their words", "[kv]") {
+    for (const char* text : {"minicache/4:kivi4", "paged-minicache/0:kivi2", "radix-minicache/3:q8", "minicache/4:f16"}) {
+        const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .sequences = 2}};
+        const kv::cache_shape shape{.layers = 4, .kv_heads = 2, .head_dim = 32};
+        auto cache = policy.make(shape, std::pmr::new_delete_resource());
+        CAPTURE(text);
+        CHECK(policy.name() == text);
+        CHECK(cache.bytes() == policy.bytes(shape));
+        const kv::sequence_id s = cache.open();
+        CHECK(kv::step_room(cache, s) == policy.max_step());
+        const kv::segment most{s, 0, policy.max_step()}, one{s, 0, 1};
+        cache.plan({&most, 1});
+        cache.commit(s);
+        cache.plan({&one, 1});
+        cache.commit(s);
+        CHECK(kv::step_room(cache, s) == policy.max_step() - 1);
+        CHECK(code_of([&] { cache.plan({&most, 1}); }) == errc::cache_full);
+    }
+    CHECK(kv::parse_spec("minicache:kivi4").sinks == 4);
+    for (const char* text : {"minicache:q4", "minicache/:kivi4", "minicache/x:kivi4", "minicache/4:f32"})
+        CHECK(code_of([&] { kv::parse_spec(text); }) == errc::invalid_argument);
 }

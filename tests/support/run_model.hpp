@@ -52,8 +52,9 @@ public:
     /// One sequence in chunks; the tokens are committed. // (tokens, vocabulary)
     std::vector<float> run(kv::sequence_id s, std::span<const token_id> text, std::size_t chunk) {
         std::vector<float> logits;
-        for (std::size_t at = 0; at < text.size(); at += chunk) {
-            const std::array rows{text.subspan(at, std::min(chunk, text.size() - at))};
+        for (std::size_t at = 0, rows_here; at < text.size(); at += rows_here) {
+            rows_here = std::min({chunk, kv::step_room(cache_, s), text.size() - at});
+            const std::array rows{text.subspan(at, rows_here)};
             const std::vector<float> more = step(std::array{s}, rows);
             cache_.commit(s);
             logits.insert(logits.end(), more.begin(), more.end());

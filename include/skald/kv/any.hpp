@@ -4,6 +4,7 @@
 // contiguous and paged f16; for the others they read erased runs, which costs up to 6% of a decoding step at a depth of 4096 (measured) and
 // spares the compiler a kernel for every pair of storage and codec. For programs with a `--kv` option; programs that know their cache
 // name its type instead.
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <memory_resource>
@@ -22,9 +23,11 @@
 #include <skald/kv/erased_run.hpp>
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/row_access.hpp>
 #include <skald/kv/spec.hpp>
@@ -48,6 +51,7 @@ public:
     std::size_t context() const { return self_->context(); }
     std::size_t window() const { return self_->window(); }
     position farthest() const { return self_->farthest(); }
+    std::size_t step_room(sequence_id s) const { return self_->step_room(s); }
     std::size_t bytes() const { return self_->bytes(); }
     bool reads_by_position() const { return self_->reads_by_position(); }  ///< schedule_invariant of the cache it holds
     sequence_id open() { return self_->open(); }
@@ -96,6 +100,7 @@ private:
         virtual std::size_t context() const = 0;
         virtual std::size_t window() const = 0;
         virtual position farthest() const = 0;
+        virtual std::size_t step_room(sequence_id) const = 0;
         virtual std::size_t bytes() const = 0;
         virtual bool reads_by_position() const = 0;
         virtual sequence_id open() = 0;
@@ -130,6 +135,7 @@ private:
         std::size_t context() const override { return cache.context(); }
         std::size_t window() const override { return cache.window(); }
         position farthest() const override { return kv::farthest(cache); }
+        std::size_t step_room(sequence_id s) const override { return kv::step_room(cache, s); }
         std::size_t bytes() const override { return cache.bytes(); }
         bool reads_by_position() const override { return Cache::schedule_invariant; }
         sequence_id open() override { return cache.open(); }
@@ -279,6 +285,12 @@ private:
             if (spec.codec == codec_kind::q8) return f(quest<q8>{options});
             return f(quest<f16>{options});
         }
+        if (spec.is_merged()) {
+            if (spec.codec == codec_kind::kivi4) return with_merged<kivi4>(f);
+            if (spec.codec == codec_kind::kivi2) return with_merged<kivi2>(f);
+            if (spec.codec == codec_kind::q8) return with_merged<q8>(f);
+            return with_merged<f16>(f);
+        }
         switch (spec.codec) {
             case codec_kind::kivi4: return with_groups<kivi4>(f);
             case codec_kind::kivi2: return with_groups<kivi2>(f);
@@ -301,7 +313,21 @@ private:
     template <class Group, class F>
     auto with_groups(F& f) const {
         if (spec.storage == storage_kind::paged) return f(paged_tiered<f16, Group>{tiers()});
+        if (spec.storage == storage_kind::radix)
+            return f(
+                radix_tiered<f16, Group>{{.tokens = room.tokens, .sequences = room.sequences, .step = room.step, .context = room.context}});
         return f(tiered<f16, Group>{tiers()});
+    }
+    template <class Cold, class F>
+    auto with_merged(F& f) const {
+        const merged_options options{.tokens = room.tokens,
+                                     .sequences = room.sequences,
+                                     .sinks = spec.sinks,
+                                     .step = std::min(room.step, merged<Cold>::layout::tokens),
+                                     .context = room.context};
+        if (spec.storage == storage_kind::paged_merged) return f(paged_merged<Cold>{options});
+        if (spec.storage == storage_kind::radix_merged) return f(radix_merged<Cold>{options});
+        return f(merged<Cold>{options});
     }
 
     template <class Codec, class F>

@@ -96,6 +96,7 @@ inline constexpr std::size_t all_tokens = std::numeric_limits<std::size_t>::max(
 /// it, were closed; it throws what plan() throws for segments that are none.
 ///
 /// A cache whose view has a turning_run says by c.farthest() which position the queries of rows past it are turned to.
+/// One whose steps may not reach any position says by c.step_room(s) how many rows the next step of s may have at most.
 template <class C>
 concept kv_cache = requires(C c, const C k, sequence_id s, checkpoint m, std::span<const segment> segments, std::size_t layer, position p) {
     { k.shape() } -> std::convertible_to<cache_shape>;
@@ -123,6 +124,15 @@ position farthest(const C& cache) {
         return cache.farthest();
     else
         return no_turn;
+}
+
+/// How many rows the next step of s may have as far as where it ends is concerned; at least 1.
+template <kv_cache C>
+std::size_t step_room(const C& cache, sequence_id s) {
+    if constexpr (requires { cache.step_room(s); })
+        return cache.step_room(s);
+    else
+        return all_tokens;
 }
 
 /// Whether what row p reads depends on positions only; a cache of a run-time kind says so itself.

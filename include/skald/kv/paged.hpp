@@ -227,6 +227,11 @@ protected:  // radix.hpp builds on these
     std::size_t block_bytes() const noexcept { return shape_.kv_heads * block_ * row_bytes(); }
     std::size_t plane_bytes() const noexcept { return blocks_ * block_bytes(); }
     std::uint32_t* blocks_of(sequence_id s) const noexcept { return tables_.data() + s.index * blocks_; }
+    std::uint32_t* lead_of(sequence_id) const noexcept { return nullptr; }
+    detail::block_pool& pool() noexcept { return pool_; }
+    const detail::block_pool& pool() const noexcept { return pool_; }
+    /// A new sequence whose first blocks, in its table already, hold so many committed tokens.
+    void begin_at(sequence_id s, position length) noexcept { table_.at(s) = {.length = length, .committed = length, .open = true}; }
     std::size_t blocks_for(position length) const noexcept { return ceil_div(static_cast<std::size_t>(length), block_); }
 
     /// The partly filled block that a sequence goes on in; null where it starts a new one.

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-// Prefix sharing (SGLang's RadixAttention, Zheng et al. 2024): paged storage whose sequences leave their blocks behind. A tree
-// maps tokens to the blocks that hold their keys and values; a new sequence that begins with the same tokens takes those over
-// without computing them again. Blocks that only the tree holds are given up, least recently used first, when a step needs
-// room, so the tree is never in the way: whatever `paged` has room for, `radix` has, but for pins.
+// Prefix sharing (SGLang's RadixAttention, Zheng et al. 2024): storage with a pool of blocks, whose sequences leave their blocks behind. A
+// tree maps tokens to the blocks that hold their keys and values; a new sequence that begins with the same tokens takes those over without
+// computing them again. Blocks that only the tree holds are given up, least recently used first, when a step needs room, so the tree is
+// never in the way: whatever `paged` has room for, `radix` has, but for pins.
 //
 // What is shared is whole blocks. A sequence that goes on inside a block which the tree or another sequence holds copies it
-// first, so a block of the tree is never written to.
+// first, so a block of the tree is never written to. Tiers share whole groups, which nobody writes to once they are whole; a place that
+// stands before a sequence's first group goes with that group.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <skald/core/buffer.hpp>
 #include <skald/kv/cache.hpp>
@@ -28,36 +30,39 @@ struct prefix_counts {
     std::size_t evicted = 0;  ///< tokens that made room for others
 };
 
-/// Memory: that of paged_cache, the tree, and a count a block.
+/// Memory: that of the storage, the tree, and a count a block; where the storage has places before first groups, the place of each.
 ///
 /// Sequences that hold a block of the tree hold all blocks before it, and those are the tree's too: what only the tree holds
 /// has only such below it.
-template <codec Codec>
-class radix_cache : private paged_cache<Codec> {
-    using base = paged_cache<Codec>;
+template <kv_cache Storage>
+class prefix_cache : public Storage {
+    using base = Storage;
     using base::block_;
     using base::blocks_of;
-    using base::pool_;
+    using base::lead_of;
+    using base::pool;
     using base::table_;
 
 public:
-    static constexpr bool schedule_invariant = true;
-    using typename base::run;
-
-    radix_cache(const cache_shape& shape, const paged_options& options, std::pmr::memory_resource* memory)
-        : base(shape, options, memory), tree_(pool_.size(), block_, memory), pins_(pool_.size(), memory) {
+    /// Of an empty storage, which has places before first groups or none.
+    prefix_cache(Storage storage, bool leads, std::pmr::memory_resource* memory)
+        : base(std::move(storage)),
+          tree_(pool().size(), block_, memory),
+          pins_(pool().size(), memory),
+          leads_(leads ? pool().size() : 0, memory) {
         std::ranges::fill(pins_.span(), 0u);
     }
 
-    static std::size_t bytes(const cache_shape& shape, const paged_options& options) {
-        const std::size_t paged = base::bytes(shape, options), blocks = ceil_div(options.tokens, options.block);
-        return paged + prefix_tree::bytes(blocks, options.block) + buffer<std::uint32_t>::bytes_for(blocks);
+    /// Beside those of the storage, with so many blocks of so many tokens.
+    static std::size_t bytes_beside(std::size_t blocks, std::size_t block, bool leads) {
+        return prefix_tree::bytes(blocks, block) + buffer<std::uint32_t>::bytes_for(blocks) +
+               buffer<std::uint32_t>::bytes_for(leads ? blocks : 0);
     }
-    std::size_t bytes() const noexcept { return base::bytes() + tree_.bytes() + pins_.bytes(); }
+    std::size_t bytes() const noexcept { return base::bytes() + tree_.bytes() + pins_.bytes() + leads_.bytes(); }
 
-    using base::close, base::commit, base::context, base::fork, base::length, base::mark, base::open, base::rollback, base::shape,
-        base::keeps, base::select, base::window, base::truncate, base::view;
-    using base::free_blocks, base::rotations;
+    using base::free_blocks;
+    void remove(sequence_id, position, position) = delete;  // blocks of the tree are of tokens that stand where they stood
+    void shift(sequence_id, position, position, position) = delete;
 
     std::size_t cached_tokens() const noexcept { return tree_.size() * block_; }  ///< in the tree, held by sequences or not
     const prefix_counts& counts() const noexcept { return counts_; }
@@ -84,10 +89,11 @@ public:
         const sequence_id s = table_.open();
         const prefix_match known = match(prompt);
         const std::size_t reused = known.blocks * block_;
-        table_.at(s) = {.length = static_cast<position>(reused), .committed = static_cast<position>(reused), .open = true};
+        base::begin_at(s, static_cast<position>(reused));
         each_block(known, [&](std::size_t i, std::uint32_t block) {
             blocks_of(s)[i] = block;
-            pool_.share(block);
+            pool().share(block);
+            if (i == 0) take_lead(s, block);
         });
         tree_.touch(known.last);
         counts_.hits += reused;
@@ -117,13 +123,17 @@ public:
             if (blocks[i] != block) replace(i, blocks[i], block);
         });
         tree_.extend(known.last, tokens.subspan(known.blocks * block_), blocks.subspan(known.blocks));
-        for (const std::uint32_t block : blocks.subspan(known.blocks)) pool_.share(block);
+        for (const std::uint32_t block : blocks.subspan(known.blocks)) pool().share(block);
+        if (const std::uint32_t* lead = lead_of(s); lead != nullptr && known.blocks == 0 && !blocks.empty()) {
+            leads_[blocks[0]] = *lead;
+            pool().share(*lead);
+        }
     }
 
     /// Keeps the longest known beginning of `tokens` from eviction until unpin(): whole blocks, perhaps fewer than `tokens` has, or none.
     pinned_prefix pin(std::span<const token_id> tokens) noexcept {
         const prefix_match known = tree_.match(tokens);
-        each_block(known, [&](std::size_t, std::uint32_t block) { pool_.share(block); });
+        each_block(known, [&](std::size_t, std::uint32_t block) { pool().share(block); });
         if (known.blocks != 0) ++pins_[known.last];
         return {known.last, known.blocks * block_};
     }
@@ -137,14 +147,15 @@ public:
         drop_path(pinned.last);
     }
 
-    /// Forgets up to `blocks` least recently used blocks that no sequence holds and no pin, and tells how many.
+    /// Forgets the least recently used blocks that no sequence holds and no pin, until `blocks` are free by it or none is left; tells how
+    /// many are.
     std::size_t evict(std::size_t blocks) noexcept {
         std::size_t done = 0;
         for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none && done < blocks;) {
             const std::uint32_t next = tree_.newer(n);
-            if (pool_.references(n) == 1) {
+            if (pool().references(n) == 1) {
+                done += places_of(n);
                 forget(n);
-                ++done;
             }
             n = next;
         }
@@ -155,7 +166,10 @@ public:
     void forget_all() noexcept {
         for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none; n = tree_.newer(n))
             for (; pins_[n] != 0; --pins_[n]) drop_path(n);
-        for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none; n = tree_.newer(n)) pool_.drop(n);
+        for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none; n = tree_.newer(n)) {
+            drop_lead(n);
+            pool().drop(n);
+        }
         tree_.clear();
     }
 
@@ -172,7 +186,7 @@ private:
     }
 
     void drop_path(std::uint32_t n) noexcept {
-        for (; n != prefix_tree::none; n = tree_.parent(n)) pool_.drop(n);
+        for (; n != prefix_tree::none; n = tree_.parent(n)) pool().drop(n);
     }
 
     /// Puts an equal block in a block's place in every sequence that holds it.
@@ -181,20 +195,40 @@ private:
             const detail::sequence_state& state = table_.states()[t];
             if (!state.open || i >= base::blocks_for(state.length) || blocks_of({t})[i] != from) continue;
             blocks_of({t})[i] = to;
-            pool_.share(to);
-            pool_.drop(from);
+            pool().share(to);
+            pool().drop(from);
+            if (std::uint32_t* lead = lead_of({t}); lead != nullptr && i == 0) {
+                const std::uint32_t old = *lead;
+                take_lead({t}, to);
+                pool().drop(old);
+            }
         }
     }
 
+    /// The place before a first block of the tree.
+    void take_lead(sequence_id s, std::uint32_t block) noexcept {
+        std::uint32_t* lead = lead_of(s);
+        if (lead == nullptr) return;
+        *lead = leads_[block];
+        pool().share(*lead);
+    }
+    bool has_lead(std::uint32_t n) const noexcept { return leads_.size() != 0 && tree_.parent(n) == prefix_tree::none; }
+    std::size_t places_of(std::uint32_t n) const noexcept { return has_lead(n) ? 2 : 1; }
+    void drop_lead(std::uint32_t n) noexcept {
+        if (has_lead(n)) pool().drop(leads_[n]);
+    }
+
     void forget(std::uint32_t leaf) noexcept {
+        drop_lead(leaf);
         tree_.erase(leaf);
-        pool_.drop(leaf);
+        pool().drop(leaf);
         counts_.evicted += block_;
     }
 
     std::size_t evictable() const noexcept {
         std::size_t count = 0;
-        for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none; n = tree_.newer(n)) count += pool_.references(n) == 1;
+        for (std::uint32_t n = tree_.oldest(); n != prefix_tree::none; n = tree_.newer(n))
+            count += pool().references(n) == 1 ? places_of(n) : 0;
         return count;
     }
 
@@ -217,7 +251,7 @@ private:
         if (lacking > spare) {
             if (lacking > spare + tails_of_the_tree(segments))
                 fail(errc::cache_full, "kv cache", "the step needs ", needed, " more blocks of ", block_, " tokens; ", free_blocks(),
-                     " of ", pool_.size(), " are free and ", spare, " can be evicted; raise .tokens, close sequences or unpin prefixes");
+                     " of ", pool().size(), " are free and ", spare, " can be evicted; raise .tokens, close sequences or unpin prefixes");
         }
         evict(lacking);
         for (std::size_t i = 0, left = lacking - std::min(lacking, spare); left != 0; ++i)
@@ -228,9 +262,13 @@ private:
     }
 
     prefix_tree tree_;
-    buffer<std::uint32_t> pins_;  // (blocks), how many pins end at each
+    buffer<std::uint32_t> pins_;   // (blocks), how many pins end at each
+    buffer<std::uint32_t> leads_;  // (blocks), the place before each that is a first one; or none
     prefix_counts counts_;
 };
+
+template <codec Codec>
+using radix_cache = prefix_cache<paged_cache<Codec>>;
 
 /// The policy: `radix<f16>{{.tokens = 4096, .sequences = 8}}`; .tokens is the room of sequences and of what is remembered.
 template <class Codec = f16>
@@ -239,8 +277,13 @@ struct radix {
     using cache = radix_cache<Codec>;
     paged_options options{};
 
-    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
-    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
+        return cache(paged_cache<Codec>(shape, options, memory), false, memory);
+    }
+    std::size_t bytes(const cache_shape& shape) const {
+        const std::size_t paged = paged_cache<Codec>::bytes(shape, options);
+        return paged + cache::bytes_beside(ceil_div(options.tokens, options.block), options.block, false);
+    }
     std::size_t max_length() const noexcept { return paged<Codec>{options}.max_length(); }
     std::string name() const { return concat("radix/", options.block, ":", Codec::name); }
 };

@@ -16,7 +16,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest };
+enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest, merged, paged_merged, radix_merged };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
@@ -29,12 +29,15 @@ struct storage_word {
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 13> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
+inline constexpr std::array<storage_word, 16> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
                                                              {"paged", storage_kind::paged, "paged"},
                                                              {"radix", storage_kind::radix, "radix"},
                                                              {"ring", storage_kind::ring, "ring/4096"},
                                                              {"window", storage_kind::window, "window/1024+4"},
                                                              {"tiered", storage_kind::tiered, "tiered/256"},
+                                                             {"minicache", storage_kind::merged, "minicache"},
+                                                             {"paged-minicache", storage_kind::paged_merged, "paged-minicache"},
+                                                             {"radix-minicache", storage_kind::radix_merged, "radix-minicache"},
                                                              {"recent", storage_kind::evicting, "recent/512", eviction_kind::recent},
                                                              {"sinks", storage_kind::evicting, "sinks/512", eviction_kind::sinks},
                                                              {"h2o", storage_kind::evicting, "h2o/512", eviction_kind::h2o},
@@ -56,7 +59,10 @@ inline constexpr std::array<std::pair<std::string_view, codec_kind>, 9> codec_wo
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
-    "contiguous:KIVI, paged:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, kivi4 or kivi2; "
+    "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, "
+    "kivi4 or kivi2; "
+    "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
+    "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
     "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
 
@@ -66,14 +72,19 @@ struct spec {
     codec_kind codec = codec_kind::f16;
     std::size_t block = 16;                       ///< tokens a block or page; paged, radix and quest only
     std::size_t window = 0;                       ///< tokens a row sees; ring and window only
-    std::size_t sinks = 4;                        ///< first tokens that every row sees besides; window only
+    std::size_t sinks = 4;                        ///< first tokens that every row sees besides, or that are not merged; window and merged
     std::size_t hot = 1;                          ///< tokens in f16, the rest is in the codec; tiered only
     std::size_t budget = 0;                       ///< tokens that are kept, evicting only, or that a row reads, quest only
     eviction_kind eviction = eviction_kind::h2o;  ///< evicting only
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept {
-        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::quest;
+        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::paged_merged ||
+               storage == storage_kind::radix_merged;
+    }
+    /// True when layers share groups of tokens.
+    constexpr bool is_merged() const noexcept {
+        return storage == storage_kind::merged || storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
     }
     /// True for codecs that keep groups of tokens.
     constexpr bool has_groups() const noexcept { return codec == codec_kind::kivi4 || codec == codec_kind::kivi2; }
@@ -148,6 +159,14 @@ inline spec parse_spec(std::string_view text) {
                 bad("tiers are f16/TOKENS from 1 to 16777216, a comma and the codec of older tokens, as tiered:f16/256,q4");
             if (!out.has_groups() && out.codec != codec_kind::q4) bad("older tokens are in q4, kivi4 or kivi2");
             break;
+        case storage_kind::merged:
+        case storage_kind::paged_merged:
+        case storage_kind::radix_merged:
+            if (!number.empty() && !detail::read_number(number, 0, out.sinks))
+                bad("the first tokens that are not merged are no number from 0 to 16777216, as in minicache/4:kivi4");
+            if (!out.has_groups() && out.codec != codec_kind::f16 && out.codec != codec_kind::q8)
+                bad("merged layers have the codecs f16, q8, kivi4 and kivi2");
+            break;
         case storage_kind::evicting:
             if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
@@ -162,9 +181,10 @@ inline spec parse_spec(std::string_view text) {
             break;
         }
     }
-    const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
-                          (out.storage == storage_kind::paged && number.empty());
-    if (out.has_groups() && !grouping) bad("KIVI's groups are kept by contiguous, paged (without a block size) and tiered storage");
+    const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered || out.is_merged() ||
+                          ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());
+    if (out.has_groups() && !grouping)
+        bad("KIVI's groups are kept by contiguous, tiered, paged and radix storage, the last two without a block size");
     return out;
 }
 

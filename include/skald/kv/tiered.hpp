@@ -32,6 +32,7 @@
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/state_format.hpp>
 #include <skald/kv/state_stream.hpp>
+#include <skald/kv/tier_runs.hpp>
 
 namespace skald::kv {
 
@@ -44,157 +45,50 @@ struct tiered_options {
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
 };
 
-/// Which positions are read from which tier.
-struct tier_rule {
-    position hot, group;
-    /// A row at p reads [0, boundary(p)) from the cold tier, [boundary(p), p] from the hot one.
-    position boundary(position p) const noexcept { return std::max<position>(0, p + 1 - hot) / group * group; }
-};
-
-/// Where the segments of the step lie.
-struct tiered_slot {
-    const std::uint32_t* table;  ///< of places of groups; null: in order
-    std::size_t first_place;     ///< without a table
-    std::uint32_t sequence;
-    position hot_begin, end;
-};
-
-/// The run over the hot tier at one layer.
-template <codec Codec>
-class hot_run {
-public:
-    using codec = Codec;
-
-    hot_run(std::byte* keys, std::byte* values, const tiered_slot* slots, tier_rule rule, std::size_t kv_heads, std::size_t capacity,
-            std::size_t row_bytes) noexcept
-        : keys_(keys),
-          values_(values),
-          slots_(slots),
-          rule_(rule),
-          capacity_(static_cast<std::uint32_t>(capacity)),
-          kv_heads_(kv_heads),
-          row_bytes_(row_bytes) {}
-
-    position begin(std::size_t segment) const noexcept { return slots_[segment].hot_begin; }
-    position end(std::size_t segment) const noexcept { return slots_[segment].end; }
-    position_range seen_by(position p) const noexcept { return {rule_.boundary(p), p + 1}; }
-    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
-    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
-    std::size_t row_bytes() const noexcept { return row_bytes_; }
-    std::size_t stretch(position p) const noexcept { return capacity_ - place(p); }
-
-private:
-    std::uint32_t place(position p) const noexcept { return static_cast<std::uint32_t>(p) % capacity_; }
-    std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return ((slots_[segment].sequence * kv_heads_ + kv_head) * capacity_ + place(p)) * row_bytes_;
-    }
-
-    std::byte* keys_;
-    std::byte* values_;
-    const tiered_slot* slots_;
-    tier_rule rule_;
-    std::uint32_t capacity_;
-    std::size_t kv_heads_, row_bytes_;
-};
-
-/// The run over the cold tier: the whole groups of a segment. // (places, kv_heads, group bytes) or (sequences, kv_heads, groups, …)
-template <codec Hot, group_codec Cold>
-class cold_run {
-public:
-    using codec = typename Cold::key_codec;
-    using value_codec = typename Cold::value_codec;
-
-    /// Places of groups, of one kind of rows: how far places are apart, and heads.
-    struct strides {
-        std::size_t place, head;
-    };
-
-    cold_run(std::byte* keys, std::byte* values, const tiered_slot* slots, tier_rule rule, std::size_t width, strides key, strides value,
-             const hot_run<Hot>& hot) noexcept
-        : keys_(keys), values_(values), slots_(slots), rule_(rule), width_(width), key_(key), value_(value), hot_(hot) {}
-
-    position begin(std::size_t) const noexcept { return 0; }
-    position end(std::size_t segment) const noexcept { return slots_[segment].end / group * group; }
-    position_range seen_by(position p) const noexcept { return {0, rule_.boundary(p)}; }
-    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return keys_of(segment, kv_head, p / group) + Cold::first_key(width_) + static_cast<std::size_t>(p % group) * row_bytes();
-    }
-    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return values_of(segment, kv_head, p / group) + Cold::first_value(width_) + static_cast<std::size_t>(p % group) * value_row_bytes();
-    }
-    std::size_t row_bytes() const noexcept { return codec::row_bytes(width_); }
-    std::size_t value_row_bytes() const noexcept { return value_codec::row_bytes(width_); }
-    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(group - p % group); }
-
-    /// Makes the groups that the rows at [first, last) complete.
-    template <format::float_vector V>
-    void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
-        for (position g = first / group; (g + 1) * group <= last; ++g) {
-            const auto rows = [&](const auto& address) { return source_rows<Hot, std::remove_cvref_t<decltype(address)>>{address}; };
-            const auto at = [&](std::size_t i) { return g * group + static_cast<position>(i); };
-            Cold::template seal_keys<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.key(segment, kv_head, at(i)); }), width_,
-                                        keys_of(segment, kv_head, g));
-            Cold::template seal_values<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.value(segment, kv_head, at(i)); }),
-                                          width_, values_of(segment, kv_head, g));
-        }
-    }
-
-private:
-    static constexpr auto group = static_cast<position>(Cold::tokens);
-
-    std::size_t place(std::size_t segment, position g) const noexcept {
-        const tiered_slot& slot = slots_[segment];
-        return slot.table == nullptr ? slot.first_place + static_cast<std::size_t>(g) : slot.table[g];
-    }
-    std::byte* keys_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
-        return keys_ + place(segment, g) * key_.place + kv_head * key_.head;
-    }
-    std::byte* values_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
-        return values_ + place(segment, g) * value_.place + kv_head * value_.head;
-    }
-
-    std::byte* keys_;
-    std::byte* values_;
-    const tiered_slot* slots_;
-    tier_rule rule_;
-    std::size_t width_;
-    strides key_, value_;
-    hot_run<Hot> hot_;
-};
-
-/// Memory: the hot tier, layers × 2 × sequences × kv_heads × (step + hot + 2 groups at most) rows of Hot; the cold one, layers × kv_heads ×
-/// groups of Cold, for each sequence or for all.
-template <codec Hot, group_codec Cold, class Groups>
+/// Memory: the hot tier, layers × 2 × sequences × kv_heads × (step + hot + 2 groups at most) rows of its codec; the cold one, kv_heads ×
+/// groups, and a place before them for the first tokens where these are kept apart, as the layout has them, for each sequence or for all.
+template <cold_layout Layout, class Groups>
 class tiered_cache {
+    using Hot = typename Layout::hot;
+    static constexpr std::size_t group = Layout::tokens;
+
 public:
     static constexpr bool schedule_invariant = true;
 
     /// Tokens that a sequence can reach: positions end there, less what tiles and restarts of attention are rounded up by.
     static constexpr std::size_t longest = static_cast<std::size_t>(std::numeric_limits<position>::max()) - 1023;
 
-    tiered_cache(const cache_shape& shape, const tiered_options& options, std::pmr::memory_resource* memory)
-        : shape_(checked_shape(shape)),
+    tiered_cache(const cache_shape& shape, const tiered_options& options, const Layout& layout, std::pmr::memory_resource* memory)
+        : shape_(shape),
           options_(options),
+          layout_(checked(layout)),
           capacity_(checked_capacity(options)),
           groups_(groups_of(options)),
+          each_(places_of(options, layout)),
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
           firsts_(options.sequences, memory),
-          places_(options.sequences, groups_, memory),
+          places_(options.sequences, each_, memory),
           hot_(hot_bytes(shape, options), memory),
-          cold_(cold_bytes(shape, options), options.cold == nullptr ? memory : options.cold) {
+          cold_(cold_bytes(shape, options, layout), options.cold == nullptr ? memory : options.cold) {
         prefer_large_pages(hot_.span());
         if (options.cold == nullptr) prefer_large_pages(cold_.span());
     }
 
     /// Of its memory resource; the cold tier's own has cold_bytes().
-    static std::size_t bytes(const cache_shape& shape, const tiered_options& o) {
+    static std::size_t bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
         return detail::sequence_table::bytes(o.sequences) + buffer<tiered_slot>::bytes_for(o.sequences) +
-               buffer<position>::bytes_for(o.sequences) + Groups::bytes(o.sequences, groups_of(o)) +
-               buffer<>::bytes_for(hot_bytes(shape, o)) + (o.cold == nullptr ? buffer<>::bytes_for(cold_bytes(shape, o)) : 0);
+               buffer<position>::bytes_for(o.sequences) + Groups::bytes(o.sequences, places_of(o, layout)) +
+               buffer<>::bytes_for(hot_bytes(shape, o)) + (o.cold == nullptr ? buffer<>::bytes_for(cold_bytes(shape, o, layout)) : 0);
     }
+    /// Places of each sequence or of all, with those before their groups.
+    static std::size_t places_of(const tiered_options& o, const Layout& layout) {
+        const std::size_t more = layout.first() == 0 ? 0 : Groups::shared ? o.sequences : 1;
+        return (checked_size(groups_of(o), "kv cache") + more).size();
+    }
+
     static std::size_t max_length(const tiered_options& o) {
-        const std::size_t room = std::min(groups_of(o) * Cold::tokens, longest);
+        const std::size_t room = std::min(groups_of(o) * group, longest);
         return o.context == 0 ? room : std::min(o.context, room);
     }
 
@@ -207,6 +101,13 @@ public:
     }
     /// Of the cold tier, whose ever.
     std::size_t cold_bytes() const noexcept { return cold_.bytes(); }
+
+    /// Places of the pool that nobody holds.
+    std::size_t free_blocks() const noexcept
+        requires(Groups::shared)
+    {
+        return places_.free();
+    }
 
     sequence_id open() {
         const sequence_id s = table_.open();
@@ -250,27 +151,87 @@ public:
         table_.at(copy) = {.length = length, .committed = length, .open = true};
         firsts_[copy.index] = firsts_[s.index];
         const std::size_t head = capacity_ * hot_row_bytes(), sequence = shape_.kv_heads * head;
-        const std::size_t used = std::min(static_cast<std::size_t>(length), capacity_) * hot_row_bytes(), groups = whole_groups(length);
+        const std::size_t used = std::min(static_cast<std::size_t>(length), capacity_) * hot_row_bytes(), places = places_for(length);
         for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane)
             for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
                 std::byte* base = hot_.data() + plane * table_.size() * sequence + h * head;
                 std::memcpy(base + copy.index * sequence, base + s.index * sequence, used);
             }
         if constexpr (Groups::shared) {
-            places_.share(s.index, copy.index, groups);
+            places_.share(s.index, copy.index, places);
         } else {
-            each_cold_plane([&](std::byte* base, std::size_t group_bytes) {
-                for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
-                    const auto head = [&](sequence_id of) { return base + (of.index * shape_.kv_heads + h) * groups_ * group_bytes; };
-                    std::memcpy(head(copy), head(s), groups * group_bytes);
-                }
-            });
+            for (std::size_t i = 0; i < layout_.planes(); ++i) {
+                const cold_plane plane = this->plane(i);
+                for (std::size_t h = 0; h < shape_.kv_heads; ++h)
+                    std::memcpy(plane.at(first_place(copy.index), h), plane.at(first_place(s.index), h), places * plane.place);
+            }
         }
         return copy;
     }
 
-    /// Throws errc::cache_full for more than `step` pending tokens of a sequence, and where there is no room for the groups they complete.
+    /// The most rows that the next step of s may have besides what `step` leaves: those up to a group's end, or any number.
+    std::size_t step_room(sequence_id s) const {
+        const auto length = static_cast<std::size_t>(table_.at(s).length);
+        return Layout::whole_steps ? group - length % group : all_tokens;
+    }
+
+    /// Cost: a look at each place of those that leave.
+    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving)
+        requires Groups::shared
+    {
+        return without(leaving, [&](std::size_t freed) { return blocks_needed(wish) <= places_.free() + freed; });
+    }
+
+    /// Throws errc::cache_full for more than `step` pending tokens of a sequence or more than step_room(), and where there is no room for
+    /// the groups they complete.
     std::span<const row_range> plan(std::span<const segment> segments) {
+        const std::size_t needed = blocks_needed(segments);
+        if constexpr (Groups::shared)
+            if (needed > places_.free())
+                fail(errc::cache_full, "kv cache", "the step needs ", needed, " more places of ", group, " tokens and ", places_.free(),
+                     " of ", each_, " are free; raise .tokens or close sequences");
+        const std::span<const row_range> ranges = table_.append(segments);
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            const std::uint32_t s = segments[i].sequence.index;
+            const position end = table_.states()[s].length;
+            places_.grow(s, places_for(ranges[i].first_position), places_for(end));
+            slots_[i] = slot_of(s, rule().boundary(ranges[i].first_position), end);
+            firsts_[s] = std::max(firsts_[s], end - static_cast<position>(capacity_));
+        }
+        return ranges;
+    }
+
+    auto view(std::size_t layer) const noexcept {
+        const std::size_t hot_plane = table_.size() * shape_.kv_heads * capacity_ * hot_row_bytes();
+        const auto hot = [&](std::size_t of) {
+            std::byte* keys = hot_.data() + 2 * of * hot_plane;
+            return hot_run<Hot>(keys, keys + hot_plane, slots_.data(), rule(), shape_.kv_heads, capacity_, hot_row_bytes());
+        };
+        return layout_.view(layer, hot, [&](std::size_t i) { return plane(i); }, slots_.data(), rule());
+    }
+
+    /// What kv::save, kv::restore and kv::require_fit call: such sequences are not saved. Throw errc::unsupported.
+    void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options& o) { refuse(o); }
+    saved_text restore(sequence_id, const state_source&, bool, const state_options& o) { return refuse(o); }
+    void require_fit(const state_header&, const state_options& o) const { refuse(o); }
+
+protected:  // radix.hpp builds on these
+    static constexpr std::size_t block_ = group;
+    std::uint32_t* blocks_of(sequence_id s) const noexcept { return places_.table(s.index) + (layout_.first() == 0 ? 0 : 1); }
+    static std::size_t blocks_for(position length) noexcept { return static_cast<std::size_t>(length) / group; }
+    /// The place before that of group 0; null where no tokens are kept apart.
+    std::uint32_t* lead_of(sequence_id s) const noexcept { return layout_.first() == 0 ? nullptr : places_.table(s.index); }
+    detail::block_pool& pool() noexcept { return places_.pool(); }
+    const detail::block_pool& pool() const noexcept { return places_.pool(); }
+    void begin_at(sequence_id s, position length) noexcept {
+        table_.at(s) = {.length = length, .committed = length, .open = true};
+        firsts_[s.index] = length;
+    }
+    std::uint32_t* tail_of(sequence_id) const noexcept { return nullptr; }
+    std::size_t holders_of_tail(std::span<const segment>, std::size_t) const noexcept { return 0; }
+
+    /// The places that a step takes. Checks its segments.
+    std::size_t blocks_needed(std::span<const segment> segments) const {
         table_.check(segments);
         std::size_t needed = 0;
         for (const segment& s : segments) {
@@ -279,122 +240,106 @@ public:
             if (s.rows > options_.step - pending)
                 fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", pending, " pending tokens and cannot take ",
                      s.rows, " more: the hot tier has room for ", options_.step, "; raise .step or take fewer rows a step");
-            const std::size_t room = std::min(Groups::shared ? longest : groups_ * Cold::tokens, longest);
+            if (s.rows > step_room(s.sequence))
+                fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " has ", used, " tokens and takes at most ",
+                     step_room(s.sequence), " in the next step, not ", s.rows, ", since its layers are merged ", group,
+                     " tokens at a time; take as many rows as step_room() says");
+            const std::size_t room = std::min(Groups::shared ? longest : groups_ * group, longest);
             if (s.rows > room - used)
                 fail(errc::cache_full, "kv cache", "sequence ", s.sequence.index, " holds ", used, " of ", room, " tokens and cannot take ",
                      s.rows, " more; raise .tokens");
-            needed += (used + s.rows) / Cold::tokens - used / Cold::tokens;
+            needed += places_for(state.length + static_cast<position>(s.rows)) - places_for(state.length);
         }
-        if constexpr (Groups::shared)
-            if (needed > places_.free())
-                fail(errc::cache_full, "kv cache", "the step completes ", needed, " groups of ", Cold::tokens, " tokens and ",
-                     places_.free(), " of ", groups_, " are free; raise .tokens or close sequences");
-        const std::span<const row_range> ranges = table_.append(segments);
-        for (std::size_t i = 0; i < segments.size(); ++i) {
-            const std::uint32_t s = segments[i].sequence.index;
-            const position end = table_.states()[s].length;
-            places_.grow(s, whole_groups(ranges[i].first_position), whole_groups(end));
-            slots_[i] = slot_of(s, rule().boundary(ranges[i].first_position), end);
-            firsts_[s] = std::max(firsts_[s], end - static_cast<position>(capacity_));
-        }
-        return ranges;
+        return needed;
     }
 
-    /// Of the groups of a pool; what a sequence by itself has no room for is not looked at.
-    bool has_room(const step_wish& wish, std::span<const sequence_id> leaving)
-        requires Groups::shared
-    {
-        table_.check(wish.segments);
-        std::size_t needed = 0;
-        for (const segment& s : wish.segments) {
-            const position length = table_.at(s.sequence).length;
-            needed += (static_cast<std::size_t>(length) + s.rows) / Cold::tokens - whole_groups(length);
+    std::size_t blocks_needed(const step_wish& wish) const {
+        std::size_t needed = blocks_needed(wish.segments);
+        for (const std::size_t rows : wish.opened) needed += places_for(static_cast<position>(rows));
+        return needed;
+    }
+
+    /// f(places that would be free besides) while places are counted as if these sequences, each of which stands here once, were closed.
+    template <class F>
+    bool without(std::span<const sequence_id> sequences, const F& f) {
+        const auto each_place = [&](const auto& visit) {
+            for (const sequence_id s : sequences)
+                for (std::size_t i = 0; i < places_for(table_.at(s).length); ++i) visit(places_.table(s.index)[i]);
+        };
+        std::size_t freed = 0;
+        each_place([&](std::uint32_t place) { freed += pool().lend(place); });
+        try {
+            const bool out = f(freed);
+            each_place([&](std::uint32_t place) { pool().share(place); });
+            return out;
+        } catch (...) {
+            each_place([&](std::uint32_t place) { pool().share(place); });
+            throw;
         }
-        for (const std::size_t rows : wish.opened) needed += rows / Cold::tokens;
-        return needed <= places_.free() + places_.held_by(leaving, [&](sequence_id s) { return whole_groups(table_.at(s).length); });
     }
-
-    std::tuple<cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer) const noexcept {
-        const std::size_t hot_plane = table_.size() * shape_.kv_heads * capacity_ * hot_row_bytes();
-        std::byte* hot = hot_.data() + 2 * layer * hot_plane;
-        const hot_run<Hot> tail(hot, hot + hot_plane, slots_.data(), rule(), shape_.kv_heads, capacity_, hot_row_bytes());
-        const std::size_t width = shape_.width();
-        std::byte* keys = cold_.data() + layer * (plane_bytes(Cold::key_bytes(width)) + plane_bytes(Cold::value_bytes(width)));
-        return {cold_run<Hot, Cold>(keys, keys + plane_bytes(Cold::key_bytes(width)), slots_.data(), rule(), width,
-                                    strides_of(Cold::key_bytes(width)), strides_of(Cold::value_bytes(width)), tail),
-                tail};
-    }
-
-    /// What kv::save, kv::restore and kv::require_fit call: such sequences are not saved. Throw errc::unsupported.
-    void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options& o) { refuse(o); }
-    saved_text restore(sequence_id, const state_source&, bool, const state_options& o) { refuse(o); }
-    void require_fit(const state_header&, const state_options& o) const { refuse(o); }
 
 private:
-    using strides = typename cold_run<Hot, Cold>::strides;
-
-    [[noreturn]] static void refuse(const state_options& o) {
-        fail(errc::unsupported, o.place, "a cache of tiers, ", Hot::name, " and ", Cold::name,
+    [[noreturn]] saved_text refuse(const state_options& o) const {
+        fail(errc::unsupported, o.place, "a cache of tiers, ", layout_.name(),
              ", cannot be saved or restored; save from one of a single codec");
     }
 
-    static const cache_shape& checked_shape(const cache_shape& shape) {
-        if (shape.width() > Cold::most_width)
-            fail(errc::unsupported, "kv cache", "heads of ", shape.head_dim, " values in groups of ", Cold::name, "; the widest are ",
-                 Cold::most_width);
-        return shape;
+    static const Layout& checked(const Layout& layout) {
+        layout.check();
+        return layout;
     }
     static std::size_t checked_capacity(const tiered_options& o) {
         const std::size_t most = longest / 4;
         if (o.hot == 0 || o.hot > most || o.step == 0 || o.step > most)
             fail(errc::invalid_argument, "kv cache", "a hot tier of ", o.hot, " tokens and steps of ", o.step,
                  "; .hot and .step must be positive and at most ", most);
-        return round_up(o.step + o.hot + Cold::tokens, word_unit);
+        return round_up(o.step + o.hot + group, word_unit);
     }
-    static std::size_t groups_of(const tiered_options& o) {
-        return round_up(checked_size(o.tokens, "kv cache"), Cold::tokens).size() / Cold::tokens;
-    }
+    static std::size_t groups_of(const tiered_options& o) { return round_up(checked_size(o.tokens, "kv cache"), group).size() / group; }
     static std::size_t hot_bytes(const cache_shape& shape, const tiered_options& o) {
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * checked_capacity(o) *
                 Hot::row_bytes(shape.width()))
             .size();
     }
-    static std::size_t cold_bytes(const cache_shape& shape, const tiered_options& o) {
-        return (((checked_size(shape.layers, "kv cache") * Groups::places(o.sequences, groups_of(o))) * shape.kv_heads) *
-                (Cold::key_bytes(shape.width()) + Cold::value_bytes(shape.width())))
+    static std::size_t cold_bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
+        return ((checked_size(Groups::places(o.sequences, places_of(o, layout)), "kv cache") * shape.kv_heads) *
+                layout.bytes_before(layout.planes()))
             .size();
     }
-
-    tier_rule rule() const noexcept { return {static_cast<position>(options_.hot), static_cast<position>(Cold::tokens)}; }
+    tier_rule rule() const noexcept {
+        return {static_cast<position>(options_.hot), static_cast<position>(group), static_cast<position>(layout_.first())};
+    }
     std::size_t hot_row_bytes() const noexcept { return Hot::row_bytes(shape_.width()); }
-    static std::size_t whole_groups(position length) noexcept { return static_cast<std::size_t>(length) / Cold::tokens; }
-    std::size_t plane_bytes(std::size_t group_bytes) const noexcept {
-        return Groups::places(table_.size(), groups_) * shape_.kv_heads * group_bytes;
+    std::size_t places_for(position length) const noexcept {
+        const std::size_t groups = static_cast<std::size_t>(length) / group;
+        return groups + (groups != 0 && layout_.first() != 0 ? 1 : 0);
     }
-    /// A pool has the heads of a place side by side, ordered groups those of a head.
-    strides strides_of(std::size_t group_bytes) const noexcept {
-        if constexpr (Groups::shared) return {shape_.kv_heads * group_bytes, group_bytes};
-        return {group_bytes, groups_ * group_bytes};
+    /// Plane i. A pool has the heads of a place side by side, ordered groups those of a head.
+    cold_plane plane(std::size_t i) const noexcept {
+        const std::size_t before = layout_.bytes_before(i), bytes = layout_.bytes_before(i + 1) - before;
+        const std::size_t all = Groups::shared ? each_ : each_ * table_.size();
+        std::byte* data = cold_.data() + before * all * shape_.kv_heads;
+        if constexpr (Groups::shared) return {data, shape_.kv_heads * bytes, bytes};
+        return {data, bytes, each_ * bytes};
     }
+    /// Of a sequence's own room.
+    std::size_t first_place(std::uint32_t s) const noexcept { return s * shape_.kv_heads * each_; }
     tiered_slot slot_of(std::uint32_t s, position hot_begin, position end) const noexcept {
-        return {places_.table(s), s * shape_.kv_heads * groups_, s, hot_begin, end};
+        const std::size_t before = layout_.first() == 0 ? 0 : 1;
+        const std::uint32_t* table = places_.table(s);
+        return {table == nullptr ? nullptr : table + before, first_place(s) + before, s, hot_begin, end};
     }
-    /// f(keys, bytes of a group), f(values, …) of each layer.
-    template <class F>
-    void each_cold_plane(const F& f) const {
-        std::byte* at = cold_.data();
-        for (std::size_t layer = 0; layer < shape_.layers; ++layer)
-            for (const std::size_t bytes : {Cold::key_bytes(shape_.width()), Cold::value_bytes(shape_.width())}) {
-                f(at, bytes);
-                at += plane_bytes(bytes);
-            }
-    }
-    void release(sequence_id s, position from, position to) noexcept { places_.shrink(s.index, whole_groups(from), whole_groups(to)); }
+    void release(sequence_id s, position from, position to) noexcept { places_.shrink(s.index, places_for(from), places_for(to)); }
 
     cache_shape shape_;
     tiered_options options_;
-    std::size_t capacity_, groups_;
+    Layout layout_;
+    std::size_t capacity_, groups_, each_;  // each_: places of a sequence, or of all
+
+protected:
     detail::sequence_table table_;
+
+private:
     buffer<tiered_slot> slots_;
     buffer<position> firsts_;  // (sequences), the first position that the hot tier has
     Groups places_;
@@ -416,11 +361,13 @@ std::string name_of_tiers(bool pool, std::size_t tokens) {
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct tiered {
     static_assert(require_rotated<Hot>());
-    using cache = tiered_cache<Hot, Cold, detail::ordered_groups>;
+    using cache = tiered_cache<layers_apart<Hot, Cold>, detail::ordered_groups>;
     tiered_options options{};
 
-    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
-    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
+        return cache(shape, options, layers_apart<Hot, Cold>(shape), memory);
+    }
+    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape)); }
     std::size_t max_length() const { return cache::max_length(options); }
     std::size_t max_step() const noexcept { return options.step; }
     std::string name() const { return detail::name_of_tiers<Hot, Cold>(false, options.hot); }
@@ -430,18 +377,18 @@ struct tiered {
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct paged_tiered {
     static_assert(require_rotated<Hot>());
-    using cache = tiered_cache<Hot, Cold, detail::pooled_groups>;
+    using cache = tiered_cache<layers_apart<Hot, Cold>, detail::pooled_groups>;
     tiered_options options{};
 
-    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const { return cache(shape, options, memory); }
-    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options); }
+    cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
+        return cache(shape, options, layers_apart<Hot, Cold>(shape), memory);
+    }
+    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape)); }
     std::size_t max_length() const { return cache::max_length(options); }
     std::size_t max_step() const noexcept { return options.step; }
     std::string name() const { return detail::name_of_tiers<Hot, Cold>(true, options.hot); }
 };
 
-static_assert(kv_run<hot_run<f16>> && selective_run<hot_run<f16>>);
-static_assert(selective_run<cold_run<f16, kivi4>> && split_run<cold_run<f16, kivi4>> && sealing_run<cold_run<f16, kivi4>, format::scalar>);
-static_assert(kv_cache<tiered_cache<f16, kivi4, detail::ordered_groups>> && policy<tiered<>> && policy<paged_tiered<>>);
+static_assert(kv_cache<tiered<>::cache> && kv_cache<paged_tiered<>::cache> && policy<tiered<>> && policy<paged_tiered<>>);
 
 }  // namespace skald::kv

@@ -131,7 +131,8 @@ private:
     void read_prompt(std::span<const token_id> prompt, const beam_options& o) {
         detail::keep_known_prefix(cache_, sequences_[0], cached_, prompt);
         while (cached_.size() < prompt.size()) {
-            const std::span<const token_id> chunk = prompt.subspan(cached_.size(), std::min(chunk_, prompt.size() - cached_.size()));
+            const std::size_t rows = std::min({chunk_, kv::step_room(cache_, sequences_[0]), prompt.size() - cached_.size()});
+            const std::span<const token_id> chunk = prompt.subspan(cached_.size(), rows);
             segments_.assign({kv::segment{.sequence = sequences_[0], .first_row = 0, .rows = chunk.size()}});
             wanted_.assign({chunk.size() - 1});
             forward_batch(chunk, cached_.size() + chunk.size() == prompt.size(), o);

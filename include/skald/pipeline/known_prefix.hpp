@@ -18,6 +18,7 @@ template <kv::kv_cache Cache>
 void keep_known_prefix(Cache& cache, kv::sequence_id& sequence, std::vector<token_id>& cached, std::span<const token_id> prompt) {
     const auto differs = std::mismatch(cached.begin(), cached.end(), prompt.begin(), prompt.end()).first;
     std::size_t kept = std::min(static_cast<std::size_t>(differs - cached.begin()), prompt.size() - 1);
+    while (kept > 0 && !cache.keeps(sequence, static_cast<position>(kept))) --kept;
     cached.reserve(prompt.size());
     if constexpr (kv::prefix_sharing<Cache>) {
         if (kept < cached.size()) cache.remember(sequence, cached);
@@ -29,7 +30,6 @@ void keep_known_prefix(Cache& cache, kv::sequence_id& sequence, std::vector<toke
             cached.assign(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(kept));
         }
     }
-    if (!cache.keeps(sequence, static_cast<position>(kept))) kept = 0;
     cache.truncate(sequence, static_cast<position>(kept));
     cached.resize(kept);
 }

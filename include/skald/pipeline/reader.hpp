@@ -91,7 +91,8 @@ private:
         cached_.reserve(tokens.size());
         for (std::size_t at = cached_.size(); at < tokens.size();) {
             const bool silent = at < first;
-            const std::size_t rows = std::min(silent ? std::min(limits_.rows, first - at) : wanted, tokens.size() - at);
+            const std::size_t most = std::min(kv::step_room(cache_, sequence_), tokens.size() - at);
+            const std::size_t rows = std::min(silent ? std::min(limits_.rows, first - at) : wanted, most);
             rows_.resize(silent ? 0 : rows);
             std::iota(rows_.begin(), rows_.end(), std::size_t{0});
             const std::array segments{kv::segment{.sequence = sequence_, .first_row = 0, .rows = rows}};

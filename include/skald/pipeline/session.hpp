@@ -311,7 +311,8 @@ private:
     /// Reads tokens in chunks, up to the last one's logits.
     void read(std::span<const token_id> tokens) {
         while (!tokens.empty()) {
-            const std::size_t rows = std::min({limits_.rows, tokens.size(), drops() ? (limit_ + 3) / 4 : limit_});
+            const std::size_t rows =
+                std::min({limits_.rows, kv::step_room(cache_, sequence_), tokens.size(), drops() ? (limit_ + 3) / 4 : limit_});
             make_room(rows);
             append(tokens.first(rows), rows == tokens.size());
             tokens = tokens.subspan(rows);

@@ -43,20 +43,9 @@ public:
     std::size_t bytes() const noexcept { return tables_.bytes() + pool_.bytes(); }
     std::size_t free() const noexcept { return pool_.free_count(); }
 
-    /// How many would be free besides if sequences gave up their first groups: groups_of(s) of each, which is there once.
-    template <class Sequences, class GroupsOf>
-    std::size_t held_by(const Sequences& sequences, const GroupsOf& groups_of) noexcept {
-        const auto each = [&](const auto& visit) {
-            for (const auto s : sequences)
-                for (std::size_t i = 0; i < groups_of(s); ++i) visit(row(s.index)[i]);
-        };
-        std::size_t out = 0;
-        each([&](std::uint32_t group) { out += pool_.lend(group); });
-        each([&](std::uint32_t group) { pool_.share(group); });
-        return out;
-    }
-
-    const std::uint32_t* table(std::uint32_t sequence) const noexcept { return row(sequence); }
+    std::uint32_t* table(std::uint32_t sequence) const noexcept { return row(sequence); }
+    block_pool& pool() noexcept { return pool_; }
+    const block_pool& pool() const noexcept { return pool_; }
     /// From `from` groups to `to`, which must be free.
     void grow(std::uint32_t sequence, std::size_t from, std::size_t to) noexcept {
         for (; from < to; ++from) row(sequence)[from] = pool_.take();

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+// How the tiers of a sequence (tiered.hpp) are read and made: which positions a row reads from which tier, the runs over the hot and the
+// cold one, and how the cold tier of all layers is laid out where every layer has groups of its own. It knows nothing of who keeps which
+// group where.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <type_traits>
+
+#include <skald/backend/ops.hpp>
+#include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
+#include <skald/kv/cache.hpp>
+#include <skald/kv/codec.hpp>
+#include <skald/kv/group_codec.hpp>
+#include <skald/kv/kivi.hpp>
+
+namespace skald::kv {
+
+/// Which positions are read from which tier; those before `first` stand in neither once the first group is whole.
+struct tier_rule {
+    position hot, group, first = 0;
+    /// A row at p reads [first, boundary(p)) from the cold tier, [boundary(p), p] from the hot one.
+    position boundary(position p) const noexcept { return std::max<position>(0, p + 1 - hot) / group * group; }
+};
+
+/// Where the segments of the step lie.
+struct tiered_slot {
+    const std::uint32_t* table;  ///< of places of groups; null: in order
+    std::size_t first_place;     ///< of group 0, without a table
+    std::uint32_t sequence;
+    position hot_begin, end;
+};
+
+/// The run over the hot tier at one layer.
+template <codec Codec>
+class hot_run {
+public:
+    using codec = Codec;
+
+    hot_run(std::byte* keys, std::byte* values, const tiered_slot* slots, tier_rule rule, std::size_t kv_heads, std::size_t capacity,
+            std::size_t row_bytes) noexcept
+        : keys_(keys),
+          values_(values),
+          slots_(slots),
+          rule_(rule),
+          capacity_(static_cast<std::uint32_t>(capacity)),
+          kv_heads_(kv_heads),
+          row_bytes_(row_bytes) {}
+
+    position begin(std::size_t segment) const noexcept { return slots_[segment].hot_begin; }
+    position end(std::size_t segment) const noexcept { return slots_[segment].end; }
+    position_range seen_by(position p) const noexcept { return {rule_.boundary(p), p + 1}; }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return keys_ + offset(segment, kv_head, p); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return values_ + offset(segment, kv_head, p); }
+    std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t stretch(position p) const noexcept { return capacity_ - place(p); }
+
+private:
+    std::uint32_t place(position p) const noexcept { return static_cast<std::uint32_t>(p) % capacity_; }
+    std::size_t offset(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return ((slots_[segment].sequence * kv_heads_ + kv_head) * capacity_ + place(p)) * row_bytes_;
+    }
+
+    std::byte* keys_;
+    std::byte* values_;
+    const tiered_slot* slots_;
+    tier_rule rule_;
+    std::uint32_t capacity_;
+    std::size_t kv_heads_, row_bytes_;
+};
+
+/// Where groups of one kind of rows lie: in places, and heads, so many bytes apart.
+struct cold_plane {
+    std::byte* data;
+    std::size_t place, head;
+
+    std::byte* at(std::size_t where, std::size_t kv_head) const noexcept { return data + where * place + kv_head * head; }
+};
+
+/// The place of group g of a segment.
+inline std::size_t place_of(const tiered_slot& slot, position g) noexcept {
+    return slot.table == nullptr ? slot.first_place + static_cast<std::size_t>(g) : slot.table[g];
+}
+
+/// The run over the cold tier: the whole groups of a segment. // (places, kv_heads, group bytes) or (sequences, kv_heads, groups, …)
+/// Where it is empty, no row reads anything of it, and no group is made.
+template <codec Hot, group_codec Cold>
+class cold_run {
+public:
+    using codec = typename Cold::key_codec;
+    using value_codec = typename Cold::value_codec;
+
+    cold_run(const cold_plane& keys, const cold_plane& values, const tiered_slot* slots, tier_rule rule, std::size_t width,
+             const hot_run<Hot>& hot, bool empty = false) noexcept
+        : keys_(keys), values_(values), slots_(slots), rule_(rule), width_(width), hot_(hot), empty_(empty) {}
+
+    position begin(std::size_t) const noexcept { return 0; }
+    position end(std::size_t segment) const noexcept { return empty_ ? 0 : slots_[segment].end / group * group; }
+    position_range seen_by(position p) const noexcept { return {rule_.first, empty_ ? 0 : rule_.boundary(p)}; }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return keys_of(segment, kv_head, p / group) + Cold::first_key(width_) + static_cast<std::size_t>(p % group) * row_bytes();
+    }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return values_of(segment, kv_head, p / group) + Cold::first_value(width_) + static_cast<std::size_t>(p % group) * value_row_bytes();
+    }
+    std::size_t row_bytes() const noexcept { return codec::row_bytes(width_); }
+    std::size_t value_row_bytes() const noexcept { return value_codec::row_bytes(width_); }
+    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(group - p % group); }
+
+    /// Makes the groups that the rows at [first, last) complete. What nobody reads in one is like the row after it.
+    template <format::float_vector V>
+    void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
+        if (empty_) return;
+        for (position g = first / group; (g + 1) * group <= last; ++g) {
+            const auto rows = [&](const auto& address) { return source_rows<Hot, std::remove_cvref_t<decltype(address)>>{address}; };
+            const auto at = [&](std::size_t i) { return std::max(rule_.first, g * group + static_cast<position>(i)); };
+            Cold::template seal_keys<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.key(segment, kv_head, at(i)); }), width_,
+                                        keys_of(segment, kv_head, g));
+            Cold::template seal_values<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.value(segment, kv_head, at(i)); }),
+                                          width_, values_of(segment, kv_head, g));
+        }
+    }
+
+private:
+    static constexpr auto group = static_cast<position>(Cold::tokens);
+
+    std::byte* keys_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
+        return keys_.at(place_of(slots_[segment], g), kv_head);
+    }
+    std::byte* values_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
+        return values_.at(place_of(slots_[segment], g), kv_head);
+    }
+
+    cold_plane keys_, values_;
+    const tiered_slot* slots_;
+    tier_rule rule_;
+    std::size_t width_;
+    hot_run<Hot> hot_;
+    bool empty_;
+};
+
+/// How the cold tier of all layers is laid out, and read.
+///
+/// | member                         | meaning                                                                                         |
+/// |--------------------------------|-------------------------------------------------------------------------------------------------|
+/// | L::hot, L::tokens              | the codec of the hot tier; tokens of a group                                                    |
+/// | L::whole_steps                 | a step has to end where a group does: what it completes is read by later steps only             |
+/// | l.name()                       | what the tiers are, for messages                                                                |
+/// | l.check()                      | throws for a shape or options that it cannot serve                                              |
+/// | l.first()                      | so many tokens of a sequence are never in a group; they have a place before that of group 0     |
+/// | l.planes(), l.bytes_before(i)  | how many planes there are; bytes of the first i planes of one head's group                      |
+/// | l.view(layer, hot, plane, slots, rule) | the runs of a layer: hot(layer) is the hot_run of one, plane(i) a cold_plane            |
+template <class L>
+concept cold_layout = requires(const L l, std::size_t n) {
+    typename L::hot;
+    { L::tokens } -> std::convertible_to<std::size_t>;
+    { L::whole_steps } -> std::convertible_to<bool>;
+    { l.name() } -> std::same_as<std::string>;
+    l.check();
+    { l.first() } -> std::same_as<std::size_t>;
+    { l.planes() } -> std::same_as<std::size_t>;
+    { l.bytes_before(n) } -> std::same_as<std::size_t>;
+};
+
+/// Every layer has groups of its own: its keys are plane 2 · layer, its values the next.
+template <codec Hot, group_codec Cold>
+class layers_apart {
+public:
+    using hot = Hot;
+    static constexpr std::size_t tokens = Cold::tokens;
+    static constexpr bool whole_steps = false;
+
+    explicit layers_apart(const cache_shape& shape) noexcept : shape_(shape) {}
+
+    static std::string name() { return concat(Hot::name, " and ", Cold::name); }
+    void check() const {
+        if (shape_.width() > Cold::most_width)
+            fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in groups of ", Cold::name, "; the widest are ",
+                 Cold::most_width);
+    }
+    std::size_t first() const noexcept { return 0; }
+    std::size_t planes() const noexcept { return 2 * shape_.layers; }
+    std::size_t bytes_before(std::size_t plane) const noexcept {
+        const std::size_t keys = Cold::key_bytes(shape_.width()), values = Cold::value_bytes(shape_.width());
+        return plane / 2 * (keys + values) + plane % 2 * keys;
+    }
+
+    template <class HotOf, class PlaneAt>
+    std::tuple<cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer, const HotOf& hot, const PlaneAt& plane, const tiered_slot* slots,
+                                                       tier_rule rule) const noexcept {
+        const hot_run<Hot> tail = hot(layer);
+        return {cold_run<Hot, Cold>(plane(2 * layer), plane(2 * layer + 1), slots, rule, shape_.width(), tail), tail};
+    }
+
+private:
+    cache_shape shape_;
+};
+
+static_assert(kv_run<hot_run<f16>> && selective_run<hot_run<f16>> && cold_layout<layers_apart<f16, kivi4>>);
+static_assert(selective_run<cold_run<f16, kivi4>> && split_run<cold_run<f16, kivi4>> && sealing_run<cold_run<f16, kivi4>, format::scalar>);
+
+}  // namespace skald::kv
