@@ -39,16 +39,6 @@ model<Backend> five_layers(executor* pool = nullptr, compute policy = compute::e
     return load_model<Backend>(open_model(t).file(), {.pool = pool, .compute = policy});
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
-double greatest_difference(std::span<const float> a, std::span<const float> b) {
-    double most = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(static_cast<double>(a[i]) - b[i]));
-    return most;
-}
-
 using policy = kv::radix_merged<kv::kivi4>;
 constexpr kv::merged_options room{.tokens = 900, .sequences = 3, .sinks = 2, .step = 80};
 constexpr std::size_t words = 101;

@@ -28,10 +28,6 @@ model<Backend> tiny(executor* pool = nullptr, compute policy = compute::exact) {
     return load_model<Backend>(open_model(tiny_model{}).file(), {.pool = pool, .compute = policy});
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
 constexpr kv::quest_options options{.tokens = 1200, .sequences = 3, .budget = 96, .page = 16, .full_layers = 1};
 
 }  // namespace

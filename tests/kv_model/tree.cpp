@@ -62,10 +62,6 @@ std::vector<float> step_tree(Runner& run, const model<cpu<>>& m, workspace<cpu<>
     return logits;
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
 }  // namespace
 
 TEST_CASE("rows of a tree have bitwise the logits of their paths as texts", "[kv]") {

@@ -31,16 +31,6 @@ model<Backend> unwindowed(executor* pool = nullptr, compute policy = compute::ex
     return load_model<Backend>(open_model(t).file(), {.pool = pool, .compute = policy});
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
-double greatest_difference(std::span<const float> a, std::span<const float> b) {
-    double most = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(static_cast<double>(a[i]) - b[i]));
-    return most;
-}
-
 }  // namespace
 
 TEMPLATE_TEST_CASE("logits on window storage do not depend on the schedule, past the model's context too", "[kv]", kv::f32, kv::q8) {

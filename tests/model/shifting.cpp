@@ -25,19 +25,6 @@ namespace {
 
 using f16 = kv::unroped<kv::f16>;
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-    double square = 0, norm = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        square += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-        norm += static_cast<double>(b[i]) * b[i];
-    }
-    return a.size() == b.size() ? std::sqrt(square / norm) : 1.0;
-}
-
 std::vector<position> all(std::size_t n) {
     std::vector<position> out(n);
     std::iota(out.begin(), out.end(), position{0});
@@ -74,13 +61,13 @@ TEST_CASE("what is read after tokens were removed or moved is what their keys, r
 
         const std::vector<float> logits = run.run(s, more, 40);
         auto same_rows = rows_of(m, one_block, kept.cache(), k, from, 40, unchanged);
-        CHECK(same(logits, same_rows.run({0}, more, 3)));
+        CHECK(same_bits(logits, same_rows.run({0}, more, 3)));
         auto plain = rows_of(n, one_block, kept.cache(), k, from, 40, unchanged);
-        CHECK(distance(logits, plain.run({0}, more, 40)) < (how == compute::exact ? 2e-6 : 2e-3));
+        CHECK(relative_distance(logits, plain.run({0}, more, 40)) < (how == compute::exact ? 2e-6 : 2e-3));
 
         runner before(m, one_block, 150);
         const kv::sequence_id b = before.cache().open();
         before.run(b, text, 150);
-        CHECK_FALSE(same(logits, before.run(b, more, 40)));
+        CHECK_FALSE(same_bits(logits, before.run(b, more, 40)));
     }
 }

@@ -25,19 +25,6 @@ namespace {
 
 using f32 = kv::unroped<kv::f32>;
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-    double square = 0, norm = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        square += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-        norm += static_cast<double>(b[i]) * b[i];
-    }
-    return a.size() == b.size() ? std::sqrt(square / norm) : 1.0;
-}
-
 }  // namespace
 
 TEST_CASE("keys kept before rope in f32 give the logits of rotated ones, bitwise", "[model][shifting]") {
@@ -51,7 +38,7 @@ TEST_CASE("keys kept before rope in f32 give the logits of rotated ones, bitwise
             const std::vector<float> expected = plain_logits(m, text);
             for (const std::size_t chunk : {length, std::size_t{7}}) {
                 runner run(m, kv::contiguous<f32>{{.tokens = length}}, length);
-                CHECK(same(run.run(run.cache().open(), text, chunk), expected));
+                CHECK(same_bits(run.run(run.cache().open(), text, chunk), expected));
             }
         }
 }
@@ -71,7 +58,7 @@ TEST_CASE("trees of rows read keys that are kept before rope by the positions th
         forward(m, w, run.cache(), batch{tree, segments, wanted}, {out.data(), {7, m.config().vocabulary}});
         return out;
     };
-    CHECK(same(logits(kv::contiguous<f32>{{.tokens = 77}}), logits(kv::contiguous<kv::f32>{{.tokens = 77}})));
+    CHECK(same_bits(logits(kv::contiguous<f32>{{.tokens = 77}}), logits(kv::contiguous<kv::f32>{{.tokens = 77}})));
 }
 
 TEST_CASE("a cache of rotated keys gives the same when they are rotated by hand", "[model][shifting]") {
@@ -100,5 +87,5 @@ TEST_CASE("a cache of rotated keys gives the same when they are rotated by hand"
                 y = static_cast<float>(a * sine[i] + b * cosine[i]);
             }
         });
-    CHECK(distance(run.run(s, more, 30), by_hand.run({0}, more, 30)) < 1e-6);
+    CHECK(relative_distance(run.run(s, more, 30), by_hand.run({0}, more, 30)) < 1e-6);
 }

@@ -25,10 +25,6 @@ using any = kv::any<cpu<>>;
 
 model<cpu<>> tiny() { return load_model<cpu<>>(std::string(SKALD_TEST_DATA) + "/tiny-llama.gguf", {.compute = compute::exact}); }
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 }  // namespace
 
 TEST_CASE("a pipeline whose bytes are too few for a prompt refuses it, and goes on", "[pipeline]") {
@@ -80,10 +76,10 @@ TEST_CASE("sequences that went to other memory give the same logits when they co
             logits[i].insert(logits[i].end(), more.begin(), more.end());
         }
     CHECK(run.cache().counts().restored > 6);
-    for (std::size_t i = 0; i < 4; ++i) CHECK(same(logits[i], test::plain_logits(m, texts[i])) == false);  // f16 and f32
+    for (std::size_t i = 0; i < 4; ++i) CHECK(test::same_bits(logits[i], test::plain_logits(m, texts[i])) == false);  // f16 and f32
     const kv::contiguous<kv::f16> plain{{.tokens = 36}};
     for (std::size_t i = 0; i < 4; ++i) {
         test::runner alone(m, plain, 36);
-        CHECK(same(logits[i], alone.run(alone.cache().open(), texts[i], 36)));
+        CHECK(test::same_bits(logits[i], alone.run(alone.cache().open(), texts[i], 36)));
     }
 }

@@ -3,11 +3,14 @@
 // Runs token sequences through a model under different schedules, for tests that compare logits bitwise.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <random>
 #include <span>
 #include <vector>
 
+#include <skald/kv/contiguous.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/model.hpp>
 
@@ -20,6 +23,26 @@ inline tokens random_tokens(std::size_t n, std::size_t vocabulary, unsigned seed
     tokens out(n);
     for (token_id& t : out) t = static_cast<token_id>(random() % vocabulary);
     return out;
+}
+
+inline bool same_bits(std::span<const float> a, std::span<const float> b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+inline double greatest_difference(std::span<const float> a, std::span<const float> b) {
+    double most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(static_cast<double>(a[i]) - b[i]));
+    return most;
+}
+
+/// The length of a - b over that of b; 1 where they are not equally many.
+inline double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+    double square = 0, norm = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        square += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+        norm += static_cast<double>(b[i]) * b[i];
+    }
+    return a.size() == b.size() ? std::sqrt(square / norm) : 1.0;
 }
 
 /// A cache and a workspace to run steps with; keeps the logits of every row of every sequence it runs.
