@@ -67,8 +67,8 @@ private:
     std::size_t kv_heads_, row_bytes_;
 };
 
-/// Memory: layers × 2 × blocks × kv_heads × block encoded rows, the tables and counts. // (layers, {k, v}, blocks, kv_heads, block,
-/// row_bytes)
+/// Memory: layers × 2 × blocks × kv_heads × block encoded rows, of latents half as many; the tables and counts.
+/// // (layers, {k, v}, blocks, kv_heads, block, row_bytes)
 template <codec Codec>
 class paged_cache {
 public:
@@ -152,8 +152,8 @@ public:
     }
 
     std::tuple<run> view(std::size_t layer) const noexcept {
-        std::byte* keys = data_.data() + 2 * layer * plane_bytes();
-        return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};
+        std::byte* keys = data_.data() + shape_.planes() * layer * plane_bytes();
+        return {run(keys, shape_.latent ? keys : keys + plane_bytes(), slots_.data(), shape_.kv_heads, block_, row_bytes())};
     }
 
 protected:  // radix.hpp builds on these
@@ -166,7 +166,7 @@ protected:  // radix.hpp builds on these
     }
     static std::size_t data_bytes(const cache_shape& shape, const paged_options& o) {
         const std::size_t tokens = (checked_size(ceil_div(o.tokens, o.block), "kv cache") * o.block).size();
-        return ((((checked_size(shape.layers, "kv cache") * 2) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
+        return ((((checked_size(shape.layers, "kv cache") * shape.planes()) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
     }
     std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }
     std::size_t block_bytes() const noexcept { return shape_.kv_heads * block_ * row_bytes(); }
@@ -210,7 +210,7 @@ protected:  // radix.hpp builds on these
         std::uint32_t* blocks = blocks_of(s.sequence);
         if (std::uint32_t* tail = tail_of(s.sequence); tail != nullptr && pool_.references(*tail) > 1) {
             const std::uint32_t copy = pool_.take();
-            for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
+            for (std::size_t plane = 0; plane < shape_.planes() * shape_.layers; ++plane) {
                 std::byte* base = data_.data() + plane * plane_bytes();
                 std::memcpy(base + copy * block_bytes(), base + *tail * block_bytes(), block_bytes());
             }

@@ -325,6 +325,7 @@ private:
     }
 
     static const cache_shape& checked_shape(const cache_shape& shape) {
+        require_values(shape);
         if (shape.width() > Cold::most_width)
             fail(errc::unsupported, "kv cache", "heads of ", shape.head_dim, " values in groups of ", Cold::name, "; the widest are ",
                  Cold::most_width);

@@ -116,6 +116,7 @@ void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const f
                 if (p < run.begin(s) || p >= run.end(s)) return;
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
                     detail::encode_head<Arch, typename Run::codec>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
+                    if (run.value(s, h, p) == run.key(s, h, p)) continue;
                     detail::encode_head<Arch, typename Run::codec>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
                 }
             }
