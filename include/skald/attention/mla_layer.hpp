@@ -31,7 +31,7 @@ struct mla_call {
     matrix_view<const float> rope_key;    // (rows, rope_dim)
     rope_rows rope;                       // dims: rope_dim
     causal variant;                       // scale: mla_shape::scale(), or the model's
-    std::span<const row_range> ranges;    // one a segment, as the cache planned them
+    std::span<const row_range> ranges;    // one a segment, in the order of their rows, as the cache planned them
     std::span<const segment_role> roles;  // one a segment; empty: all decode
     typename Backend::activations* out;   // (rows, heads · value_dim)
 };

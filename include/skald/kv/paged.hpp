@@ -166,7 +166,8 @@ protected:  // radix.hpp builds on these
     }
     static std::size_t data_bytes(const cache_shape& shape, const paged_options& o) {
         const std::size_t tokens = (checked_size(ceil_div(o.tokens, o.block), "kv cache") * o.block).size();
-        return ((((checked_size(shape.layers, "kv cache") * shape.planes()) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
+        return ((((checked_size(shape.layers, "kv cache") * shape.planes()) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width()))
+            .size();
     }
     std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }
     std::size_t block_bytes() const noexcept { return shape_.kv_heads * block_ * row_bytes(); }

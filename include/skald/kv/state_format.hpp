@@ -99,15 +99,13 @@ inline state_header read_header(state_reader& in, std::string_view place) {
         std::any_of(end, head.codec.end(), [](char c) { return c != '\0'; }))
         fail(errc::bad_file, place, "the name of its codec cannot be read");
     const std::string codec(head.codec.begin(), end);
-    const state_header h{.shape = {.layers = head.layers,
-                                   .kv_heads = head.kv_heads,
-                                   .head_dim = head.head_dim,
-                                   .latent = codec.ends_with(latent_mark)},
-                         .codec = codec,
-                         .row_bytes = head.row_bytes,
-                         .model = head.model,
-                         .tokens = head.tokens,
-                         .note_bytes = head.note_bytes};
+    const state_header h{
+        .shape = {.layers = head.layers, .kv_heads = head.kv_heads, .head_dim = head.head_dim, .latent = codec.ends_with(latent_mark)},
+        .codec = codec,
+        .row_bytes = head.row_bytes,
+        .model = head.model,
+        .tokens = head.tokens,
+        .note_bytes = head.note_bytes};
     require_sizes(h, errc::bad_file, place);
     return h;
 }
