@@ -353,8 +353,13 @@ TEST_CASE("latents take half the bytes, and what a workspace takes is known befo
     const std::size_t latents = policy.bytes(shape);
     shape.latent = false;
     CHECK(policy.bytes(shape) - latents == std::size_t{3} * 160 * 576 * 2);
-    const attention::mla_workspace<cpu<>> workspace(backend, lite, 40);
-    CHECK(memory.bytes() == attention::mla_workspace<cpu<>>::planned_bytes(backend, lite, 40));
+    {
+        const attention::mla_workspace<cpu<>> workspace(backend, lite, 40);
+        CHECK(memory.bytes() == attention::mla_workspace<cpu<>>::planned_bytes(backend, lite, 40));
+    }
+    const inputs in(odd, 1, 1);
+    const auto weights = attention::mla_weights<cpu<>>::split(backend, odd, in.weight(), packing::panels);
+    CHECK(memory.bytes() == weights.planned_bytes(backend, odd, dtype::f32, packing::panels));
 }
 
 TEST_CASE("latents are forked, rolled back, saved and restored", "[attention]") {

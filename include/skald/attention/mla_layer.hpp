@@ -175,12 +175,17 @@ public:
         project(0, rows_);
     }
 
-    /// Ranges in their order: those that are absorbed together, those that are expanded one by one.
+    template <kv_run... Runs>
+    void run(const std::tuple<Runs...>& runs) {
+        constexpr bool whole = sizeof...(Runs) == 1 && !((selective_run<Runs> || sealing_run<Runs, V> || split_run<Runs>) || ...);
+        static_assert(whole, "skald: latents are kept by storages whose rows all read all they hold: contiguous, paged or radix");
+        if constexpr (whole) run_ranges(std::get<0>(runs));
+    }
+
+private:
+    /// In their order: those that are absorbed together, those that are expanded one by one.
     template <kv_run Run>
-    void run(const std::tuple<Run>& runs) {
-        static_assert(!selective_run<Run> && !sealing_run<Run, V> && !split_run<Run>,
-                      "skald: latents are read where every row reads all of every run; use contiguous, paged or radix storage");
-        const Run& run = std::get<0>(runs);
+    void run_ranges(const Run& run) {
         for (std::size_t first = 0, last; first < call_.ranges.size(); first = last) {
             last = first + 1;
             if (expanded(first)) {
@@ -192,7 +197,6 @@ public:
         }
     }
 
-private:
     bool expanded(std::size_t range) const noexcept { return !call_.roles.empty() && form_of(call_.roles[range]) == mla_form::expanded; }
 
     // Views of the workspace, of all rows.

@@ -53,6 +53,20 @@ public:
         return out;
     }
 
+    /// The format of a transposed matrix: the same where elements stand alone; of blocks f16, whose rounding is finer than theirs.
+    static constexpr dtype turned(dtype type) noexcept {
+        return info(type).block_size == 1 && info(type).row_header == 0 ? type : dtype::f16;
+    }
+
+    /// What split() takes from the backend's memory resource and keeps, for kv_b of that format.
+    static std::size_t planned_bytes(const Backend& backend, const mla_shape& shape, dtype kv_b, packing how) {
+        return planned_bytes(backend, shape, kv_b, turned(kv_b), kv_b, how);
+    }
+    /// The same of join().
+    static std::size_t planned_bytes(const Backend& backend, const mla_shape& shape, dtype k_b, dtype v_b, packing how) {
+        return planned_bytes(backend, shape, turned(k_b), k_b, v_b, how);
+    }
+
     const mla_shape& shape() const noexcept { return shape_; }
     const matrix& key(std::size_t head) const noexcept { return key_[head]; }      ///< latents to keys // (nope_dim, rank)
     const matrix& query(std::size_t head) const noexcept { return query_[head]; }  ///< its transpose // (rank, nope_dim)
@@ -70,6 +84,11 @@ private:
         value_.reserve(shape.heads);
     }
 
+    static std::size_t planned_bytes(const Backend& backend, const mla_shape& s, dtype key, dtype query, dtype value, packing how) {
+        return s.heads * (backend.packed_bytes(key, s.nope_dim, s.rank, how) + backend.packed_bytes(query, s.rank, s.nope_dim, how) +
+                          backend.packed_bytes(value, s.value_dim, s.rank, how));
+    }
+
     void add(const Backend& backend, const weight_view& key, const weight_view& query, const weight_view& value, packing how) {
         key_.push_back(backend.pack(key, how));
         query_.push_back(backend.pack(query, how));
@@ -85,13 +104,11 @@ private:
         return {.name = w.name, .type = w.type, .rows = count, .cols = w.cols, .data = w.row(first)};
     }
 
-    /// In the same format where its elements stand alone; of blocks, in f16, whose rounding is finer than theirs.
     static turned_matrix transposed(const weight_view& w, std::pmr::memory_resource* memory) {
-        const bool alone = info(w.type).block_size == 1 && info(w.type).row_header == 0;
-        const dtype type = alone ? w.type : dtype::f16;
+        const dtype type = turned(w.type);
         const std::size_t size = info(type).block_bytes;
         buffer<> bytes(w.rows * w.cols * size, memory);
-        if (alone) {
+        if (type == w.type) {
             for (std::size_t r = 0; r < w.rows; ++r)
                 for (std::size_t c = 0; c < w.cols; ++c) std::memcpy(bytes.data() + (c * w.rows + r) * size, w.row(r) + c * size, size);
         } else {
