@@ -4,16 +4,18 @@
 // is the key and the value of all heads. Head h's key is [rotated key | W_k,h · latent], its value W_v,h · latent. Two ways to the same
 // result (mla_layer.hpp), which differ in rounding and in what they cost, in multiply-adds:
 //
-// | form     | what is done                                          | a row and position        | once a position and step       |
-// |----------|-------------------------------------------------------|---------------------------|--------------------------------|
-// | absorbed | queries become W_k,hᵀ · q, as wide as latents; values  | heads · 2 (rope + rank)   | none; reads one row            |
-// |          | are the latents, and results go through W_v,h         |                           |                                |
-// | expanded | keys and values are made from the latents, at most    | heads · (nope + rope      | heads · rank · (nope + value)  |
-// |          | restart_size positions and 16 heads at a time         | + value)                  |                                |
+// | form     | what is done                                       | a row and position           | beside that                        |
+// |----------|----------------------------------------------------|------------------------------|------------------------------------|
+// | absorbed | queries become W_k,hᵀ · q, as wide as latents; the | heads · 2 (rope + rank)      | heads · rank · (nope + value) a    |
+// |          | latents are the values, and results go through     |                              | row; a row of the cache is read    |
+// |          | W_v,h                                              |                              | once                               |
+// | expanded | keys and values are made from the latents, at most | heads · (nope + rope +       | heads · rank · (nope + value) a    |
+// |          | restart_size positions and 16 heads at a time      | value)                       | position and step, into 2 · width  |
+// |          |                                                    |                              | floats a head                      |
 //
-// With DeepSeek-V2-Lite's numbers (16 heads, 128 + 64, 128, 512) a pair costs 18432 or 5120, a position 2.1 million: expanded is the
-// cheaper one from 158 rows a step on, whatever the length. Which of them a row goes through is its segment's role to say, not the step's
-// length: results must not depend on how a prompt is cut.
+// With DeepSeek-V2-Lite's numbers (16 heads, 128 + 64, 128, 512) a pair costs 18432 or 5120, and what is beside it 2.1 million: in long
+// contexts expanded is the cheaper one from 158 rows a step on. Which of them a row goes through is its segment's role to say, not the
+// step's length: results must not depend on how a prompt is cut.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
