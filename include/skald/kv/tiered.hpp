@@ -325,7 +325,6 @@ private:
     }
 
     static const cache_shape& checked_shape(const cache_shape& shape) {
-        require_values(shape);
         if (shape.width() > Cold::most_width)
             fail(errc::unsupported, "kv cache", "heads of ", shape.head_dim, " values in groups of ", Cold::name, "; the widest are ",
                  Cold::most_width);
@@ -342,6 +341,7 @@ private:
         return round_up(checked_size(o.tokens, "kv cache"), Cold::tokens).size() / Cold::tokens;
     }
     static std::size_t hot_bytes(const cache_shape& shape, const tiered_options& o) {
+        require_values(shape);
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * checked_capacity(o) *
                 Hot::row_bytes(shape.width()))
             .size();
