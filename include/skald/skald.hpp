@@ -2,6 +2,9 @@
 #pragma once
 // Everything a program with a language model in it usually needs, on the CPU backend. Each header also stands alone.
 #include <skald/attention/layer.hpp>
+#include <skald/attention/mla.hpp>
+#include <skald/attention/mla_layer.hpp>
+#include <skald/attention/mla_weights.hpp>
 #include <skald/attention/variant.hpp>
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/cpu.hpp>

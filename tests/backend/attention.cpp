@@ -37,8 +37,29 @@ TEMPLATE_LIST_TEST_CASE("attention through a window and a soft cap", "[backend]"
 }
 
 TEST_CASE("attention of heads as wide as words sum, and wider", "[backend]") {
-    for (const std::size_t head_dim : {512, 520}) {
+    for (const std::size_t head_dim : {640, 648}) {
         const row_range range{0, 3, 30};
         check<default_arch, kv::f32>({2, 1, head_dim}, attention::causal{0.05f}, std::span(&range, 1), 33, 9);
     }
+}
+
+TEST_CASE("attention a stretch at a time is attention, bitwise", "[backend]") {
+    const attention_shape shape{6, 2, 20};
+    constexpr std::size_t length = 2200, rows = 1200;  // the first rows see two stretches, the last ones three
+    plain_cache<kv::f32> cache(shape, 1, length, 1);
+    const std::vector<float> q = random_floats(rows * 120, 2);
+    const row_range range{0, rows, static_cast<position>(length - rows)};
+    for (const compute policy : {compute::exact, compute::native})
+        for (const position window : {std::numeric_limits<position>::max(), position{700}}) {
+            thread_pool pool(2);
+            const cpu<> backend({.pool = &pool, .policy = policy});
+            const attention::causal variant{0.3f, window};
+            auto scratch = backend.make_scratch(shape);
+            auto totals = backend.make_totals(shape, rows + 5);
+            std::vector<float> out(q.size());
+            for (position stretch = 0; stretch < 3; ++stretch)
+                backend.attend_stretch({q.data(), {rows, 120}}, shape, variant, range, stretch, cache.runs(), totals,
+                                       {out.data(), {rows, 120}}, scratch);
+            CHECK(same_bits(out, attend(backend, q, shape, variant, std::span(&range, 1), cache.runs())));
+        }
 }

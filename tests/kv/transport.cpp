@@ -390,6 +390,13 @@ TEST_CASE("an encoded sequence of another model or shape is refused by name, one
     CHECK(w.as_it_was());
 }
 
+TEST_CASE("latents are not encoded", "[kv]") {
+    auto cache = kv::contiguous<kv::f16>{{.tokens = 4}}.make({.layers = 1, .kv_heads = 1, .head_dim = 20, .latent = true},
+                                                             std::pmr::new_delete_resource());
+    const kv::sequence_id s = cache.open();
+    CHECK(code_of([&] { kv::encode(cache, s, {}, [](auto) {}); }) == errc::unsupported);
+}
+
 TEST_CASE("sinks, sources and memory that fail leave the cache of an encoded sequence as it was", "[kv]") {
     std::mt19937 random(3);
     constexpr kv::cache_shape shape{.layers = 2, .kv_heads = 2, .head_dim = 24};

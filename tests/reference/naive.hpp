@@ -146,6 +146,7 @@ public:
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
                     std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
                     Run::codec::template encode<vector>(padded.data(), padded.size(), run.key(s, h, p));
+                    if (run.value(s, h, p) == run.key(s, h, p)) continue;
                     std::copy_n(&v(row, h * shape.head_dim), shape.head_dim, padded.begin());
                     Run::codec::template encode<vector>(padded.data(), padded.size(), run.value(s, h, p));
                 }

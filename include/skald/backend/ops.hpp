@@ -269,7 +269,8 @@ constexpr position_range seen(const Run& run, std::size_t segment, position p) n
 /// | b.norm_parts(x, width, params)                    | normalizes each `width` values of a row by themselves, in place    |
 /// | b.add_norm(in, params, out)                       | out += the normalized rows of `in`, which it may overwrite         |
 /// | b.matmul(in, jobs)                                | one parallel region for all jobs                                   |
-/// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache   |
+/// | b.rope_append(q, k, v, shape, rope, ranges, runs, scratch) | rotates q and k in place, writes k and v into the cache;  |
+/// |                                                   | of a run whose values lie where its keys do k alone, and then v may be empty |
 /// | b.attend(q, shape, variant, ranges, runs, out, scratch, rope) | canonical attention; writes heads side by side into          |
 /// |                                                   | activations. The rope is read for turning runs only                |
 /// | b.attention_weights(q, shape, variant, segment, rows, runs, out, scratch) | what each query gives the positions it sees, for   |
@@ -299,6 +300,21 @@ concept backend = requires(const B b, typename B::matrix m, typename B::activati
     b.matmul(a, jobs);
     b.activate(in, kind, a);
     b.gate(in, in, kind, a);
+};
+
+/// A backend that attends to the positions of one sequence a stretch at a time, as keys and values that are made for the moment ask for.
+///
+/// | member                                            | meaning                                                            |
+/// |---------------------------------------------------|--------------------------------------------------------------------|
+/// | b.totals_bytes(shape, rows)  b.make_totals(shape, rows) | what remains of the stretches so far, of that many rows      |
+/// | b.attend_stretch(q, shape, variant, range, stretch, runs, totals, out, scratch) | positions from stretch · restart_size on, as |
+/// |                                                   | many as restart_size, of segment 0 of the runs; called for every   |
+/// |                                                   | stretch that the range's rows see something of, in order, it       |
+/// |                                                   | writes into `out`, bitwise, what attend() would for all together   |
+template <class B>
+concept stretch_backend = backend<B> && requires(const B b, attention_shape shape, std::size_t rows) {
+    { b.totals_bytes(shape, rows) } -> std::same_as<std::size_t>;
+    { b.make_totals(shape, rows) } -> std::same_as<typename B::totals>;
 };
 
 /// A backend whose matrices can lie in memory that is not theirs, so that a mapped file can hold them.

@@ -32,6 +32,12 @@ struct cache_shape {
     std::size_t kv_heads = 0;
     std::size_t head_dim = 0;
     std::size_t rope_pairs = 0;  ///< frequencies of all the model's ropes together; for caches that keep keys before rope
+    /// A row is key and value in one (multi-head latent attention, attention/mla.hpp): storages keep it once, and their runs' value() gives
+    /// the address of the key.
+    bool latent = false;
+
+    /// Rows of a token and head: a key and a value, or one that is both.
+    std::size_t planes() const noexcept { return latent ? 1 : 2; }
 
     /// head_dim padded to whole vectors; the pad holds zeros.
     std::size_t width() const noexcept { return round_up(head_dim, lane_count); }
@@ -193,6 +199,13 @@ concept policy = std::copyable<P> && requires(const P p, const cache_shape& shap
     { p.max_length() } -> std::same_as<std::size_t>;
     { p.name() } -> std::convertible_to<std::string>;
 };
+
+/// For storages that cannot keep latents. Throws errc::unsupported for a shape that asks for it.
+inline void require_values(const cache_shape& shape) {
+    if (shape.latent)
+        fail(errc::unsupported, "kv cache",
+             "the model keeps latents, rows that are key and value in one; use contiguous, paged or radix storage");
+}
 
 /// Says in the user's terms what stands where a storage takes its codec, or a pipeline its cache, and does not belong there.
 template <class T>

@@ -63,7 +63,8 @@ private:
     std::size_t head_stride_, sequence_stride_, row_bytes_;
 };
 
-/// Memory: layers × 2 × sequences × kv_heads × tokens encoded rows. // (layers, {k, v}, sequences, kv_heads, tokens, row_bytes)
+/// Memory: layers × 2 × sequences × kv_heads × tokens encoded rows, of latents half as many.
+/// // (layers, {k, v}, sequences, kv_heads, tokens, row_bytes)
 template <codec Codec>
 class contiguous_cache {
 public:
@@ -108,7 +109,7 @@ public:
         const sequence_id copy = table_.open();
         table_.at(copy) = {.length = length, .committed = length, .open = true};
         const std::size_t head = tokens_ * row_bytes(), sequence = shape_.kv_heads * head;
-        for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane)
+        for (std::size_t plane = 0; plane < shape_.planes() * shape_.layers; ++plane)
             for (std::size_t h = 0; h < shape_.kv_heads; ++h) {
                 std::byte* base = data_.data() + plane * plane_bytes() + h * head;
                 std::memcpy(base + copy.index * sequence, base + s.index * sequence, static_cast<std::size_t>(length) * row_bytes());
@@ -140,8 +141,8 @@ public:
     void select(sequence_id s) { slots_[0] = {s.index, table_.at(s).committed}; }
 
     std::tuple<run> view(std::size_t layer) const noexcept {
-        std::byte* keys = data_.data() + 2 * layer * plane_bytes();
-        return {run(keys, keys + plane_bytes(), slots_.data(), shape_.kv_heads, tokens_, row_bytes())};
+        std::byte* keys = data_.data() + shape_.planes() * layer * plane_bytes();
+        return {run(keys, shape_.latent ? keys : keys + plane_bytes(), slots_.data(), shape_.kv_heads, tokens_, row_bytes())};
     }
 
     /// As shifting.hpp says. Cost: the rows from `first` on are moved.
@@ -169,7 +170,7 @@ public:
 
 private:
     static std::size_t data_bytes(const cache_shape& shape, const contiguous_options& o) {
-        return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * o.tokens *
+        return ((((checked_size(shape.layers, "kv cache") * shape.planes()) * o.sequences) * shape.kv_heads) * o.tokens *
                 Codec::row_bytes(shape.width()))
             .size();
     }

@@ -243,6 +243,7 @@ private:
         return (checked_size(shape.kv_heads, "kv cache") * most_group * slots).size();
     }
     static std::size_t data_bytes(const cache_shape& shape, const evicting_options& o, std::size_t tokens) {
+        require_values(shape);
         return (checked_size(tokens, "kv cache") * 2 * o.sequences * Codec::row_bytes(shape.width())).size();
     }
     std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }

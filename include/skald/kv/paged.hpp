@@ -73,8 +73,8 @@ private:
     std::size_t kv_heads_, row_bytes_;
 };
 
-/// Memory: layers × 2 × blocks × kv_heads × block encoded rows, the tables and counts. // (layers, {k, v}, blocks, kv_heads, block,
-/// row_bytes)
+/// Memory: layers × 2 × blocks × kv_heads × block encoded rows, of latents half as many; the tables and counts.
+/// // (layers, {k, v}, blocks, kv_heads, block, row_bytes)
 template <codec Codec>
 class paged_cache {
 public:
@@ -171,8 +171,9 @@ public:
     }
 
     std::tuple<run> view(std::size_t layer) const noexcept {
-        std::byte* keys = data_.data() + 2 * layer * plane_bytes();
-        return {run(keys, keys + plane_bytes(), slots_.data(), sharing_.list(), shape_.kv_heads, block_, row_bytes())};
+        std::byte* keys = data_.data() + shape_.planes() * layer * plane_bytes();
+        std::byte* values = shape_.latent ? keys : keys + plane_bytes();
+        return {run(keys, values, slots_.data(), sharing_.list(), shape_.kv_heads, block_, row_bytes())};
     }
 
     /// As shifting.hpp says. Cost: the rows from `first` on are moved, to blocks of their own where theirs are shared; where `first` and
@@ -221,7 +222,8 @@ protected:  // radix.hpp builds on these
     static std::size_t positions(const paged_options& o) { return shifts_positions ? ceil_div(o.tokens, o.block) * o.block : 0; }
     static std::size_t data_bytes(const cache_shape& shape, const paged_options& o) {
         const std::size_t tokens = (checked_size(ceil_div(o.tokens, o.block), "kv cache") * o.block).size();
-        return ((((checked_size(shape.layers, "kv cache") * 2) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width())).size();
+        return ((((checked_size(shape.layers, "kv cache") * shape.planes()) * shape.kv_heads) * tokens) * Codec::row_bytes(shape.width()))
+            .size();
     }
     std::size_t row_bytes() const noexcept { return Codec::row_bytes(shape_.width()); }
     std::size_t block_bytes() const noexcept { return shape_.kv_heads * block_ * row_bytes(); }
@@ -303,7 +305,7 @@ protected:  // radix.hpp builds on these
     /// Puts a copy in a shared block's place.
     void copy(std::uint32_t& block) noexcept {
         const std::uint32_t made = pool_.take();
-        for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane) {
+        for (std::size_t plane = 0; plane < shape_.planes() * shape_.layers; ++plane) {
             std::byte* base = data_.data() + plane * plane_bytes();
             std::memcpy(base + made * block_bytes(), base + block * block_bytes(), block_bytes());
         }

@@ -194,6 +194,7 @@ private:
         return o.window + o.step;
     }
     static std::size_t data_bytes(const cache_shape& shape, const ring_options& o) {
+        require_values(shape);
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * checked_capacity(o) *
                 Codec::row_bytes(shape.width()))
             .size();

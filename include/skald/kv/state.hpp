@@ -65,6 +65,7 @@ state_header header_of(const Cache& cache, const state_options& options) {
     const cache_shape shape = cache.shape();
     std::string name(codec::name);
     if constexpr (requires { cache.reading(); }) name += concat("/", cache.reading());
+    if (shape.latent) name += latent_mark;
     if (name.size() > most_codec_name)
         fail(errc::unsupported, options.place, "the codec's name, '", name, "', is too long for saved sequences; it may have ",
              most_codec_name, " characters");
@@ -98,7 +99,7 @@ void each_row_bytes(const Cache& cache, std::size_t layer, position from, positi
     for (std::size_t h = 0; h < heads; ++h)
         each_stretch(view, from, to,
                      [&](const auto& run, position p, std::size_t count) { f(std::span(run.key(0, h, p), count * run.row_bytes())); });
-    for (std::size_t h = 0; h < heads; ++h)
+    for (std::size_t h = 0; h < heads && !cache.shape().latent; ++h)
         each_stretch(view, from, to,
                      [&](const auto& run, position p, std::size_t count) { f(std::span(run.value(0, h, p), count * run.row_bytes())); });
 }

@@ -2,7 +2,8 @@
 #pragma once
 // The format of saved sequences: what stands in a stream, and how it is read without trusting it. Two sections in frames
 // (state_stream.hpp), all numbers little endian: the fields of detail::state_head; then the note, and for every 64 tokens, the last ones
-// maybe fewer, their ids and layer by layer their keys and values // (kv_heads, tokens, row_bytes).
+// maybe fewer, their ids and layer by layer their keys and values // (kv_heads, tokens, row_bytes); of latents, whose codec's name ends
+// with "/latent", the keys alone.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -51,6 +52,7 @@ namespace detail {
 inline constexpr std::size_t state_chunk = 64;                        // tokens
 inline constexpr std::size_t most_note_bytes = std::size_t{1} << 26;  // 64 MiB
 inline constexpr std::size_t most_codec_name = 31;
+inline constexpr std::string_view latent_mark = "/latent";  // ends the codec's name where rows are key and value in one
 
 struct state_head {
     std::array<char, 8> magic{'S', 'K', 'A', 'L', 'D', 'K', 'V', '\n'};
@@ -62,7 +64,7 @@ struct state_head {
 static_assert(sizeof(state_head) == 80 && std::is_trivially_copyable_v<state_head>);
 
 inline checked_size row_set_bytes(const state_header& h, std::string_view place) {
-    return ((checked_size(h.shape.layers, place) * 2) * h.shape.kv_heads) * h.row_bytes;
+    return ((checked_size(h.shape.layers, place) * h.shape.planes()) * h.shape.kv_heads) * h.row_bytes;
 }
 
 inline std::uint64_t body_bytes(const state_header& h, std::string_view place) {
@@ -96,12 +98,14 @@ inline state_header read_header(state_reader& in, std::string_view place) {
     if (end == head.codec.begin() || end == head.codec.end() || !plain ||
         std::any_of(end, head.codec.end(), [](char c) { return c != '\0'; }))
         fail(errc::bad_file, place, "the name of its codec cannot be read");
-    const state_header h{.shape = {.layers = head.layers, .kv_heads = head.kv_heads, .head_dim = head.head_dim},
-                         .codec = std::string(head.codec.begin(), end),
-                         .row_bytes = head.row_bytes,
-                         .model = head.model,
-                         .tokens = head.tokens,
-                         .note_bytes = head.note_bytes};
+    const std::string codec(head.codec.begin(), end);
+    const state_header h{
+        .shape = {.layers = head.layers, .kv_heads = head.kv_heads, .head_dim = head.head_dim, .latent = codec.ends_with(latent_mark)},
+        .codec = codec,
+        .row_bytes = head.row_bytes,
+        .model = head.model,
+        .tokens = head.tokens,
+        .note_bytes = head.note_bytes};
     require_sizes(h, errc::bad_file, place);
     return h;
 }

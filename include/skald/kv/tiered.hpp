@@ -297,6 +297,7 @@ private:
     }
     static std::size_t groups_of(const tiered_options& o) { return round_up(checked_size(o.tokens, "kv cache"), group).size() / group; }
     static std::size_t hot_bytes(const cache_shape& shape, const tiered_options& o) {
+        require_values(shape);
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * checked_capacity(o) *
                 Hot::row_bytes(shape.width()))
             .size();

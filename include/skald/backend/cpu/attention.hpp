@@ -64,6 +64,18 @@ public:
         if (next_segment(share, s) == end_segment(share)) store(total_, share, out);
     }
 
+    /// The positions of one segment, merged into what earlier calls left in `total`; the last that the rows see writes the result. Of
+    /// segments they see nothing of nothing happens.
+    void add_segment(matrix_view<const float> q, const attention_rows& rows, position s, const fold_state& total,
+                     matrix_view<float> out) noexcept {
+        if (s < first_segment(rows) || s >= end_segment(rows)) return;
+        if (s == first_segment(rows)) total.restart(queries(rows));
+        start(q, rows);
+        fold_segment(rows, s, now_);
+        merge<Arch>(total, now_, queries(rows));
+        if (s + 1 == end_segment(rows)) store(total, rows, out);
+    }
+
     /// Stretches of restart_size positions that the rows see something of.
     position first_segment(const attention_share& share) const noexcept { return span_of(share).from / segment_size; }
     position end_segment(const attention_share& share) const noexcept { return (span_of(share).to - 1) / segment_size + 1; }

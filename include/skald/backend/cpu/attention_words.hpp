@@ -35,8 +35,8 @@ class word_fold {
     static constexpr float length = attention::most_length, greatest_word = attention::most_word;
 
 public:
-    /// Of heads; rounding lengthens their vectors by sqrt(width) / 2 at most.
-    static constexpr std::size_t most_width = 512;
+    /// Of heads: of latents, 512 + 64, and some more. Rounding lengthens vectors by sqrt(640) / 2 < 13 at most: |Σ q · k| ≤ 32713² < 2^30.
+    static constexpr std::size_t most_width = 640;
 
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
         const std::size_t pairs = pairs_of(width);

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include <skald/backend/cpu/attention.hpp>
+#include <skald/backend/cpu/attention_stretch.hpp>
 #include <skald/backend/cpu/attention_weights.hpp>
 #include <skald/backend/cpu/matmul.hpp>
 #include <skald/backend/cpu/rope.hpp>
@@ -35,6 +36,7 @@ public:
     using matrix = kernels::packed_matrix;
     using activations = kernels::activations<Arch>;
     using scratch = kernels::attention_scratch;
+    using totals = kernels::attention_totals;
 
     cpu() = default;
     explicit cpu(options o) : options_(o) {}
@@ -104,6 +106,17 @@ public:
     void attend(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, std::span<const row_range> ranges,
                 const std::tuple<Runs...>& runs, activations& out, scratch& room, const rope_rows& rope = {}) const {
         kernels::attend<Arch>(q, shape, variant, ranges, runs, out, room, rope, options_.policy, team());
+    }
+
+    std::size_t totals_bytes(const attention_shape& shape, std::size_t rows) const noexcept { return totals::bytes(shape, rows); }
+    /// For attend_stretch with this shape and ranges of at most so many rows.
+    totals make_totals(const attention_shape& shape, std::size_t rows) const { return {shape, rows, options_.memory}; }
+
+    // q, out: (rows, heads · head_dim)
+    template <attention::variant Variant, kv_run... Runs>
+    void attend_stretch(matrix_view<const float> q, const attention_shape& shape, const Variant& variant, const row_range& range,
+                        position stretch, const std::tuple<Runs...>& runs, totals& sums, matrix_view<float> out, scratch& room) const {
+        kernels::attend_stretch<Arch>(q, shape, variant, range, stretch, runs, sums, out, room, options_.policy, team());
     }
 
     // q: (rows, heads · head_dim); out: (heads, rows observed, positions)

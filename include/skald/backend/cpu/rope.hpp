@@ -130,10 +130,10 @@ void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const f
             if constexpr (!sealing_run<Run, simd<Arch>>) {
                 if (p < run.begin(s) || p >= run.end(s)) return;
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                    detail::encode_head<Arch, row_codec<typename Run::codec>>(keys + h * shape.head_dim, shape.head_dim, room,
-                                                                              run.key(s, h, p));
-                    detail::encode_head<Arch, row_codec<typename Run::codec>>(values + h * shape.head_dim, shape.head_dim, room,
-                                                                              run.value(s, h, p));
+                    using row = row_codec<typename Run::codec>;
+                    detail::encode_head<Arch, row>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
+                    if (run.value(s, h, p) == run.key(s, h, p)) continue;
+                    detail::encode_head<Arch, row>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
                 }
             }
         };

@@ -61,6 +61,9 @@ static_assert(sizeof(encoded_chunk_head) == 16 && std::is_trivially_copyable_v<e
 /// As saved sequences have it; codecs and rows' sizes play no part here. Keys before rope are those of another model.
 template <class Cache>
 state_header encoded_header_of(const Cache& cache, const encoding_options& options) {
+    if (cache.shape().latent)
+        fail(errc::unsupported, options.place,
+             "the cache keeps latents, rows that are key and value in one; these can be saved, not encoded");
     const std::uint64_t rope = keeps_before_rope(cache) ? 0x9e3779b97f4a7c15u : 0;
     return {.shape = cache.shape(), .codec = {}, .row_bytes = 1, .model = options.model ^ rope};
 }
