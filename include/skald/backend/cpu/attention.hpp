@@ -66,14 +66,14 @@ public:
 
     /// The positions of one segment, merged into what earlier calls left in `total`; the last that the rows see writes the result. Of
     /// segments they see nothing of nothing happens.
-    void add_segment(matrix_view<const float> q, const attention_rows& rows, position s, const fold_state& total,
+    void add_segment(matrix_view<const float> q, const attention_share& share, position s, const fold_state& total,
                      matrix_view<float> out) noexcept {
-        if (s < first_segment(rows) || s >= end_segment(rows)) return;
-        if (s == first_segment(rows)) total.restart(queries(rows));
-        start(q, rows);
-        fold_segment(rows, s, now_);
-        merge<Arch>(total, now_, queries(rows));
-        if (s + 1 == end_segment(rows)) store(total, rows, out);
+        if (s < first_segment(share) || s >= end_segment(share)) return;
+        if (s == first_segment(share)) total.restart(queries(share));
+        start(q, share);
+        fold_segment(s, now_);
+        merge<Arch>(total, now_, queries(share));
+        if (s + 1 == end_segment(share)) store(total, share, out);
     }
 
     /// Stretches of restart_size positions that the rows see something of.

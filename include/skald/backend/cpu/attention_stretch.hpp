@@ -29,8 +29,9 @@ public:
     }
 
     std::size_t rows() const noexcept { return rows_; }
-    fold_state of(const attention_rows& rows) const noexcept {
-        const std::size_t first = (rows.kv_head * rows_ + rows.first) * group_;
+    /// Of a share of the range.
+    fold_state of(const attention_share& share) const noexcept {
+        const std::size_t first = (share.kv_head * rows_ + share.first) * group_;
         return {width_, acc_.data() + first * width_, most_.data() + first, sum_.data() + first};
     }
 
@@ -45,7 +46,7 @@ void attend_stretch_by(matrix_view<const float> q, const attention_shape& shape,
                        const attention_scratch& scratch, const workers& w) {
     static_assert(!(selective_run<Runs> || ...), "skald: stretches are read where every row reads all of every run");
     const rope_rows unturned{};
-    const attention_tasks tasks(shape, std::span(&range, 1), w.count());
+    const attention_tasks tasks(shape, std::span(&range, 1), {}, w.count());
     std::atomic<std::size_t> next{0};
     w.run(std::min(tasks.size(), w.count()), [&](std::size_t thread) {
         attention_task<Arch, Fold, Variant, Runs...> task(shape, variant, unturned, runs, scratch.of(thread));
