@@ -2,7 +2,7 @@
 // What paged storage has beyond the common list: sharing and giving back blocks.
 #include <array>
 
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 
 #include "kv/policies.hpp"
 #include "reference/naive.hpp"

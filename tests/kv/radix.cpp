@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <skald/core/memory.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 
 #include "kv/policies.hpp"
 #include "reference/naive.hpp"

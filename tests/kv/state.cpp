@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <skald/core/memory.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/model/load.hpp>
 
 #include "reference/naive.hpp"

@@ -3,7 +3,7 @@
 #include <memory_resource>
 #include <span>
 
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 
 #include "reference/naive.hpp"
 #include "support/catch.hpp"

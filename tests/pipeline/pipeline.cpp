@@ -10,7 +10,7 @@
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
 #include <skald/grammar/gbnf.hpp>
-#include <skald/kv/any.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/model/load.hpp>
 #include <skald/pipeline/pipeline.hpp>

@@ -256,18 +256,10 @@ struct any {
     capacity room{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const;
-    std::size_t bytes(const cache_shape& shape) const {
-        return with_policy([&](const auto& policy) { return policy.bytes(shape); });
-    }
-    std::size_t max_length() const {
-        return with_policy([](const auto& policy) { return policy.max_length(); });
-    }
-    std::size_t max_step() const {
-        return with_policy([](const auto& policy) { return longest_step(policy); });
-    }
-    std::string name() const {
-        return with_policy([](const auto& policy) { return policy.name(); });
-    }
+    std::size_t bytes(const cache_shape& shape) const;
+    std::size_t max_length() const;
+    std::size_t max_step() const;
+    std::string name() const;
 
 private:
     template <class F>
@@ -347,6 +339,22 @@ private:
 template <class Backend>
 auto any<Backend>::make(const cache_shape& shape, std::pmr::memory_resource* memory) const -> cache {
     return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
+}
+template <class Backend>
+std::size_t any<Backend>::bytes(const cache_shape& shape) const {
+    return with_policy([&](const auto& policy) { return policy.bytes(shape); });
+}
+template <class Backend>
+std::size_t any<Backend>::max_length() const {
+    return with_policy([](const auto& policy) { return policy.max_length(); });
+}
+template <class Backend>
+std::size_t any<Backend>::max_step() const {
+    return with_policy([](const auto& policy) { return longest_step(policy); });
+}
+template <class Backend>
+std::string any<Backend>::name() const {
+    return with_policy([](const auto& policy) { return policy.name(); });
 }
 
 }  // namespace skald::kv

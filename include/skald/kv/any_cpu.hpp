@@ -2,7 +2,9 @@
 #pragma once
 // kv::any on the CPU: with SKALD_SEPARATE (core/once.hpp) its caches and their kernels, a minute's work for a compiler, are compiled once a
 // program.
+#include <cstddef>
 #include <memory_resource>
+#include <string>
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/once.hpp>
@@ -11,5 +13,9 @@
 namespace skald::kv {
 
 SKALD_ONCE(any<cpu<>>::cache any<cpu<>>::make(const cache_shape&, std::pmr::memory_resource*) const)
+SKALD_ONCE(std::size_t any<cpu<>>::bytes(const cache_shape&) const)
+SKALD_ONCE(std::size_t any<cpu<>>::max_length() const)
+SKALD_ONCE(std::size_t any<cpu<>>::max_step() const)
+SKALD_ONCE(std::string any<cpu<>>::name() const)
 
 }  // namespace skald::kv
