@@ -60,7 +60,8 @@ static_assert(sizeof(encoded_chunk_head) == 16 && std::is_trivially_copyable_v<e
 /// As saved sequences have it; codecs and rows' sizes play no part here.
 inline state_header encoded_header_of(const cache_shape& shape, const encoding_options& options) {
     if (shape.latent)
-        fail(errc::unsupported, options.place, "the cache keeps latents, rows that are key and value in one; these can be saved, not encoded");
+        fail(errc::unsupported, options.place,
+             "the cache keeps latents, rows that are key and value in one; these can be saved, not encoded");
     return {.shape = shape, .codec = {}, .row_bytes = 1, .model = options.model};
 }
 
