@@ -66,10 +66,10 @@ TEST_CASE("the words of a cache spec are the policies' own names", "[kv]") {
     for (const char* text :
          {"contiguous:f32", "contiguous:bf16", "paged/8:f32", "paged/16:f16", "paged/7:bf16", "ring/1:f32", "ring/4096:f16",
           "window/9+0:q8", "contiguous:kivi4", "paged:kivi2", "tiered:f16/256,q4", "tiered:f16/64,kivi2"})
-        CHECK(kv::any<reference::naive>{kv::parse_spec(text), {}}.name() == text);
-    CHECK(kv::any<reference::naive>{kv::parse_spec("paged"), {}}.name() == "paged/16:f16");
-    CHECK(kv::any<reference::naive>{kv::parse_spec("window:1024+4:f16"), {}}.name() == "window/1024+4:f16");
-    CHECK(kv::any<reference::naive>{kv::parse_spec("tiered/256:q4"), {}}.name() == "tiered:f16/256,q4");
+        CHECK(kv::any<cpu<>>{kv::parse_spec(text), {}}.name() == text);
+    CHECK(kv::any<cpu<>>{kv::parse_spec("paged"), {}}.name() == "paged/16:f16");
+    CHECK(kv::any<cpu<>>{kv::parse_spec("window:1024+4:f16"), {}}.name() == "window/1024+4:f16");
+    CHECK(kv::any<cpu<>>{kv::parse_spec("tiered/256:q4"), {}}.name() == "tiered:f16/256,q4");
     for (const char* text : {"", "ring:f16", "paged:q9", "paged/0:f16", "paged/x:f16", "contiguous/4:f16", "paged/99999999999:f16", "ring",
                              "ring/0:f16", "ring/x:f32", "ring/:f16", "rings/4:f16", "ring/99999999999:f16"})
         CHECK_THROWS_AS(kv::parse_spec(text), error);

@@ -479,7 +479,7 @@ TEST_CASE("a radix cache takes its memory at once, and a refused allocation leav
 }
 
 TEST_CASE("a cache chosen at run time shares prefixes where the named one does", "[kv]") {
-    using any = kv::any<reference::naive>;
+    using any = kv::any<cpu<>>;
     CHECK(any{kv::parse_spec("radix"), {}}.name() == "radix/16:f16");
     CHECK(any{kv::parse_spec("radix/8:bf16"), {}}.name() == "radix/8:bf16");
     CHECK_THROWS_AS(kv::parse_spec("radix/0:f16"), error);

@@ -409,11 +409,11 @@ TEST_CASE("saved sequences can stand one after the other in a stream", "[kv]") {
 
 TEST_CASE("caches of a run-time kind save and restore as the one they hold", "[kv]") {
     const small_state state;
-    using backend = reference::naive;
-    auto contiguous = kv::any<backend>{kv::parse_spec("contiguous:f16"), {.tokens = 16, .sequences = 2}}.make(
-        small_state::shape, std::pmr::new_delete_resource());
-    auto paged = kv::any<backend>{kv::parse_spec("paged/3:f16"), {.tokens = 32, .sequences = 2}}.make(small_state::shape,
-                                                                                                      std::pmr::new_delete_resource());
+    using any = kv::any<cpu<>>;
+    auto contiguous =
+        any{kv::parse_spec("contiguous:f16"), {.tokens = 16, .sequences = 2}}.make(small_state::shape, std::pmr::new_delete_resource());
+    auto paged =
+        any{kv::parse_spec("paged/3:f16"), {.tokens = 32, .sequences = 2}}.make(small_state::shape, std::pmr::new_delete_resource());
     const kv::loaded_sequence first = kv::load(contiguous, state.saved, {.model = 42});
     bytes again, last;
     kv::save(contiguous, first.sequence, first.text.tokens, into(again), {.model = 42}, first.text.note);

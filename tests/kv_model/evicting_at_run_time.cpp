@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include <skald/kv/any_cpu.hpp>
 #include <skald/model/load.hpp>
 
+#include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"

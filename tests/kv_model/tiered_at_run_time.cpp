@@ -3,8 +3,7 @@
 #include <memory_resource>
 #include <span>
 
-#include <skald/kv/any_cpu.hpp>
-
+#include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
