@@ -1,7 +1,8 @@
 # The tests of the backend once more for each instruction set: the programs test_backend_<set>, tests of ctest with the label
 # backend_<set>.
 
-# skald_test_instruction_set(SET "FEATURE..." FLAG...): FEATURES are what /proc/cpuinfo must name for the program to run here.
+# skald_test_instruction_set(SET "FEATURE..." FLAG...): FEATURES are what /proc/cpuinfo must name for the program to run here. All files of
+# the backend's tests, or those of SKALD_TESTS_OF_SET.
 function(skald_test_instruction_set set features)
     set(area backend_${set})
     if(NOT CMAKE_CROSSCOMPILING AND EXISTS /proc/cpuinfo)
@@ -14,7 +15,11 @@ function(skald_test_instruction_set set features)
             endif()
         endforeach()
     endif()
-    add_executable(test_${area} ${sources_of_backend} support/kernels_once.cpp)
+    set(sources ${sources_of_backend})
+    if(SKALD_TESTS_OF_SET)
+        set(sources ${SKALD_TESTS_OF_SET})
+    endif()
+    add_executable(test_${area} ${sources} support/kernels_once.cpp)
     target_link_libraries(test_${area} PRIVATE skald::skald test_main)
     target_include_directories(test_${area} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
     target_compile_definitions(test_${area} PRIVATE SKALD_SEPARATE SKALD_NO_SSE2_WARNING SKALD_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/data")
@@ -25,15 +30,21 @@ function(skald_test_instruction_set set features)
 endfunction()
 
 add_custom_target(skald_instruction_sets)
+# What a set changes that has another instruction for sums of products of bytes and words, and no other.
+set(sums_of_products backend/matmul.cpp backend/matmul_bitwise.cpp backend/attention_bitwise.cpp)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     skald_test_instruction_set(sse2 "" -march=x86-64)
     skald_test_instruction_set(v3 "avx2;fma" -march=x86-64-v3)
+    set(SKALD_TESTS_OF_SET ${sums_of_products})
     skald_test_instruction_set(v3_avxvnni "avx2;fma;avx_vnni" -march=x86-64-v3 -mavxvnni)
+    unset(SKALD_TESTS_OF_SET)
     skald_test_instruction_set(v4 "avx512bw;avx512vl" -march=x86-64-v4)
     # With full optimization: the kernels' promise is about bits, and this set has the most of them.
     skald_test_instruction_set(v4_vnni "avx512bw;avx512vl;avx512_vnni;avx512_bf16" -march=x86-64-v4 -mavx512vnni -mavx512bf16 -O3)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     skald_test_instruction_set(neon "" -march=armv8-a)
+    set(SKALD_TESTS_OF_SET ${sums_of_products})
     skald_test_instruction_set(neon_dotprod "asimddp" -march=armv8.2-a+dotprod)
+    unset(SKALD_TESTS_OF_SET)
     skald_test_instruction_set(neon_i8mm "i8mm;bf16" -march=armv8.6-a)
 endif()

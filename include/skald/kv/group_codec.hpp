@@ -64,7 +64,7 @@ struct grouped {
 
     template <format::float_vector V, class Rows>
     static void seal_keys(const Rows& rows, std::size_t width, std::byte* out) noexcept {
-        alignas(64) float row[most_width];
+        alignas(64) float row[most_width] = {};
         for (std::size_t r = 0; r < Tokens; ++r, out += Codec::row_bytes(width)) {
             for (std::size_t i = 0; i < width; i += V::size) rows.template load<V>(r, i).store(row + i);
             Codec::template encode<V>(row, width, out);

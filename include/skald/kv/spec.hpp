@@ -79,8 +79,8 @@ struct spec {
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept {
-        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::paged_merged ||
-               storage == storage_kind::radix_merged;
+        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::quest ||
+               storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
     }
     /// True when layers share groups of tokens.
     constexpr bool is_merged() const noexcept {

@@ -18,7 +18,9 @@ template <kv::kv_cache Cache>
 void keep_known_prefix(Cache& cache, kv::sequence_id& sequence, std::vector<token_id>& cached, std::span<const token_id> prompt) {
     const auto differs = std::mismatch(cached.begin(), cached.end(), prompt.begin(), prompt.end()).first;
     std::size_t kept = std::min(static_cast<std::size_t>(differs - cached.begin()), prompt.size() - 1);
-    while (kept > 0 && !cache.keeps(sequence, static_cast<position>(kept))) --kept;
+    // What a cache that evicts by what it saw would keep of a shorter text depends on the rest, too.
+    const bool any_length = kv::reads_by_position(cache);
+    while (kept > 0 && !cache.keeps(sequence, static_cast<position>(kept))) kept = any_length ? kept - 1 : 0;
     cached.reserve(prompt.size());
     if constexpr (kv::prefix_sharing<Cache>) {
         if (kept < cached.size()) cache.remember(sequence, cached);
