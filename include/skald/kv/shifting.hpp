@@ -39,8 +39,7 @@ constexpr void require_shifting() {
 inline void require_rope(const cache_shape& shape) {
     if (shape.rope_pairs == 0)
         fail(errc::unsupported, "kv cache", "tokens cannot be removed or shifted: the model's positions are not those of a rope");
-    if (shape.latent)
-        fail(errc::unsupported, "kv cache", "tokens cannot be removed or shifted: rows of latents are key and value in one");
+    if (shape.latent) fail(errc::unsupported, "kv cache", "tokens cannot be removed or shifted: rows of latents are key and value in one");
 }
 
 /// Throws unless [first, last) is a part of the sequence and none of its tokens is pending.
