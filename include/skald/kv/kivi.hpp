@@ -36,6 +36,10 @@ struct woven_group {
     }
     static std::size_t token(const std::byte* row) noexcept { return std::to_integer<std::size_t>(*row); }
     static const std::byte* group(const std::byte* row) noexcept { return row - token(row); }
+    /// To the second cache.
+    static void fetch(const std::byte* at, std::size_t bytes) noexcept {
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(at + i, 0, 2);
+    }
 
     template <class T>
     static T read(const std::byte* at, std::size_t i) noexcept {
@@ -110,10 +114,14 @@ struct channel_codes : detail::woven_rows<channel_codes<Bits, Tokens>> {
                 codes::template lay_out<I>(strips(at) + first + h / lane_count * codes::strip, at, at + steps_bytes, out + h, out_stride);
         }
     }
+    /// With the first tokens of a group, what all of it has in common.
     static void fetch(const std::byte* row, std::size_t width) noexcept {
         const std::size_t first = base::token(row) / lane_count * codes::strip;
-        for (std::size_t unit = 0; unit * word_unit < width; ++unit)
-            for (std::size_t b = 0; b < 2 * codes::strip; b += base::line) __builtin_prefetch(strips(unit_of(row, unit)) + first + b, 0, 2);
+        if (base::token(row) == 0) base::fetch(row, units_at);
+        for (std::size_t unit = 0; unit * word_unit < width; ++unit) {
+            if (base::token(row) == 0) base::fetch(unit_of(row, unit), 2 * steps_bytes);
+            base::fetch(strips(unit_of(row, unit)) + first, 2 * codes::strip);
+        }
     }
 
     template <format::float_vector V, class Rows>
@@ -220,10 +228,14 @@ struct grouped_token_codes : detail::woven_rows<grouped_token_codes<Bits, Tokens
                                        out_stride);
         }
     }
+    /// With the first tokens of a group, what all of it has in common.
     static void fetch(const std::byte* row, std::size_t width) noexcept {
-        for (std::size_t i = 0; i < width; i += lane_count)
-            for (std::size_t b = 0; b < codes::strip; b += base::line)
-                __builtin_prefetch(unit_of(row, i / word_unit) + strip_at(i, base::token(row)) + b, 0, 2);
+        if (base::token(row) == 0) base::fetch(row, units_at);
+        for (std::size_t i = 0; i < width; i += lane_count) {
+            const std::byte* unit = unit_of(row, i / word_unit);
+            if (base::token(row) == 0 && i % word_unit == 0) base::fetch(unit, steps_bytes);
+            base::fetch(unit + strip_at(i, base::token(row)), codes::strip);
+        }
     }
 
     template <format::float_vector V, class Rows>

@@ -195,8 +195,10 @@ private:
             if constexpr (attention::woven_codec<Codec>) {
                 if (n == unit) {  // the first row is all that lay_out() needs
                     addresses(0, 1, rows);
-                    next[0] = rows[0];
-                    addresses(unit, std::min<std::size_t>(held - unit, 1), next);
+                    // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
+                    addresses(std::min(2 * unit, held - 1), 1, next);
+                    addresses(std::min(4 * unit, held - 1), 1, next + 1);
+                    __builtin_prefetch(next[1]);
                     lay_out(codec, rows, upcoming_rows{next, 0});
                     whole = true;
                     return;
