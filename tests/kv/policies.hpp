@@ -122,7 +122,7 @@ struct merged_policy : keeping_all {
     }
     static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return std::min(most, length + capacity); }
     static Policy<Cold, kv::f32> make(std::size_t tokens, std::size_t sequences) {
-        constexpr bool pool = !std::is_same_v<Policy<kv::f32, kv::f32>, kv::merged<kv::f32, kv::f32>>;
+        constexpr bool pool = !std::is_same_v<Policy<Cold, kv::f32>, kv::merged<Cold, kv::f32>>;
         return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .sinks = 3, .step = step, .merge = {.from = 0}}};
     }
 };
