@@ -69,7 +69,7 @@ struct expected_rows {
         std::vector<std::size_t> far;
         for (std::size_t r = skip; r < group; ++r)
             if (angle[r] > *high - double{how.far} * (*high - *low)) far.push_back(r);
-        std::ranges::stable_sort(far, [&](std::size_t r, std::size_t s) { return angle[r] > angle[s]; });
+        std::ranges::sort(far, [&](std::size_t r, std::size_t s) { return angle[r] != angle[s] ? angle[r] > angle[s] : r < s; });
         far.resize(std::min(far.size(), how.kept));
         for (const std::size_t r : far) kept[r] = true;
         for (std::size_t r = 0; r < group; ++r)
