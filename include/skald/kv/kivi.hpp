@@ -9,7 +9,6 @@
 // Error: half a step, the channel's or the token's range / 15 (4 bits) or / 3 (2 bits), and what multiples are rounded up by: at most half
 // of the scale of keys, 1/16000 of the group's longest possible row; of values 1/255 of the row's greatest step.
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

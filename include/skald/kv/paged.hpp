@@ -279,16 +279,7 @@ protected:  // radix.hpp builds on these
                 for (std::size_t i = 0; i < blocks_for(table_.at(s).length); ++i) visit(blocks[i]);
             }
         };
-        std::size_t freed = 0;
-        each_block([&](std::uint32_t block) { freed += pool_.lend(block); });
-        try {
-            const bool out = f(freed);
-            each_block([&](std::uint32_t block) { pool_.share(block); });
-            return out;
-        } catch (...) {
-            each_block([&](std::uint32_t block) { pool_.share(block); });
-            throw;
-        }
+        return pool_.without(each_block, f);
     }
 
     std::size_t ceil_div(checked_size n) const { return (round_up(n, block_)).size() / block_; }

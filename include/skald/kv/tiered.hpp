@@ -266,16 +266,7 @@ protected:  // radix.hpp builds on these
             for (const sequence_id s : sequences)
                 for (std::size_t i = 0; i < places_for(table_.at(s).length); ++i) visit(places_.table(s.index)[i]);
         };
-        std::size_t freed = 0;
-        each_place([&](std::uint32_t place) { freed += pool().lend(place); });
-        try {
-            const bool out = f(freed);
-            each_place([&](std::uint32_t place) { pool().share(place); });
-            return out;
-        } catch (...) {
-            each_place([&](std::uint32_t place) { pool().share(place); });
-            throw;
-        }
+        return pool().without(each_place, f);
     }
 
 private:

@@ -3,7 +3,6 @@
 // Asymmetric codes of few bits a token: what KIVI (Liu et al. 2024) does with values, and what it compares its keys with. A token has a
 // scale, and each 32 channels of it a multiple and an offset (word_steps.hpp).
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>

@@ -11,7 +11,7 @@
 
 namespace skald::kv::detail {
 
-/// Blocks [0, size), all free at first. Nothing here throws after construction.
+/// Blocks [0, size), all free at first. Nothing here throws after construction but what a caller's function does.
 class block_pool {
 public:
     block_pool(std::size_t blocks, std::pmr::memory_resource* memory) : references_(blocks, memory), free_(blocks, memory), count_(blocks) {
@@ -39,8 +39,21 @@ public:
         if (--references_[block] == 0) free_[count_++] = block;
     }
 
-    /// One seems to hold the block no longer; true: that was the last. Undone by share().
-    bool lend(std::uint32_t block) noexcept { return --references_[block] == 0; }
+    /// f(blocks that would be free besides) while one holds each block less that `each_block` visits; undone whatever f does.
+    template <class EachBlock, class F>
+    bool without(const EachBlock& each_block, const F& f) {
+        const auto give_back = [&] { each_block([&](std::uint32_t block) { share(block); }); };
+        std::size_t freed = 0;
+        each_block([&](std::uint32_t block) { freed += --references_[block] == 0; });
+        try {
+            const bool out = f(freed);
+            give_back();
+            return out;
+        } catch (...) {
+            give_back();
+            throw;
+        }
+    }
 
 private:
     buffer<std::uint32_t> references_;  // (blocks)
