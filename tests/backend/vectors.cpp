@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include <skald/backend/cpu/words.hpp>
+
 #include "backend/support.hpp"
 
 using namespace skald;
@@ -41,6 +43,35 @@ TEMPLATE_LIST_TEST_CASE("sums go by halves, for one vector and for sixteen", "[b
         CHECK(sums[i] == want);
         CHECK(reduce_max(rows[i]) ==
               *std::max_element(x.begin() + static_cast<std::ptrdiff_t>(16 * i), x.begin() + static_cast<std::ptrdiff_t>(16 * i + 16)));
+    }
+}
+
+namespace {
+
+/// Of the first N of these rows.
+template <class Arch, std::size_t N>
+void check_few(const std::vector<float>& x) {
+    using V = kernels::simd<Arch>;
+    V rows[N];
+    for (std::size_t i = 0; i < N; ++i) rows[i] = V::load(x.data() + 16 * i);
+    float sums[16], greatest[16];
+    kernels::each_sum<Arch>(rows).store(sums);
+    kernels::each_greatest<Arch>(rows).store(greatest);
+    for (std::size_t i = 0; i < N; ++i) {
+        CHECK(sums[i] == reduce_add(rows[i]));
+        CHECK(greatest[i] == reduce_max(rows[i]));
+    }
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("few rows are reduced as one is", "[backend]", architectures) {
+    const std::vector<float> x = random_floats(64, 3);
+    check_few<TestType, 1>(x);
+    if constexpr (kernels::simd<TestType>::parts == 1) {
+        check_few<TestType, 2>(x);
+        check_few<TestType, 3>(x);
+        check_few<TestType, 4>(x);
     }
 }
 

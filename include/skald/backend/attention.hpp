@@ -59,6 +59,9 @@ concept woven_codec = word_codec<C> && requires(const std::byte* row, std::size_
 struct score_place {
     std::size_t head;
     position row, key;
+
+    /// That of the keys j further on.
+    constexpr score_place after(std::size_t j) const noexcept { return {head, row, key + static_cast<position>(j)}; }
 };
 
 /// | member               | meaning                                                                                                    |

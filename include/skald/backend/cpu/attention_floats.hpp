@@ -78,8 +78,9 @@ private:
         alignas(64) float weight[Q][tile_size];
         V rescale[Q];
         for (std::size_t q = 0; q < Q; ++q) {
+            const attention::score_place at = visible.place(query + q);
             for (std::size_t j = first; j < to; j += lanes)
-                variant.score(scores(queries_ + (query + q) * width_, j), visible.place(query + q, j)).store(weight[q] + j);
+                variant.score(scores(queries_ + (query + q) * width_, j), at.after(j)).store(weight[q] + j);
             rescale[q] = weigh<Arch>(weight[q], part, first, round_up(to, lanes), state.most[query + q], state.sum[query + q]);
         }
         float* acc = state.acc + query * width_;

@@ -28,6 +28,27 @@ struct rotated_keys {
     }
 };
 
+/// The addresses of what a run keeps of a segment and head, from the row at `begin` on.
+template <bool Key, class Run>
+struct row_addresses {
+    const Run& run;
+    std::size_t segment, kv_head;
+    position begin;
+
+    const std::byte* one(std::size_t i) const noexcept {
+        const position p = begin + static_cast<position>(i);
+        return Key ? run.key(segment, kv_head, p) : run.value(segment, kv_head, p);
+    }
+    /// Of rows i … i + count - 1.
+    void operator()(std::size_t i, std::size_t count, const std::byte** out) const noexcept {
+        for (std::size_t done = 0; done < count;) {
+            const std::byte* at = one(i + done);
+            const std::size_t stretch = run.stretch(begin + static_cast<position>(i + done));
+            for (std::size_t left = std::min(count - done, stretch); left > 0; --left, at += row_bytes_of<Key>(run)) out[done++] = at;
+        }
+    }
+};
+
 /// One tile of one kv head, in the runs that have it.
 template <class Arch, class... Runs>
 struct tile_source {
@@ -37,7 +58,8 @@ struct tile_source {
     key_rotation rotation{};
 
     /// f(codec, at, n, rows, held) for what each run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
-    /// the keys of at + i and following; i + count is at most `held`, which may be more than n and lead to the tiles that are read next.
+    /// the keys of at + i and following, rows.one(i) returns the first of these; i + count is at most `held`, which may be more than n and
+    /// lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
         each<true>(from, to, f);
@@ -55,14 +77,7 @@ private:
             const position begin = std::max(origin + static_cast<position>(from), run.begin(segment));
             const position end = std::min(origin + static_cast<position>(to), run.end(segment));
             if (begin >= end) return;
-            const auto rows = [&](std::size_t i, std::size_t count, const std::byte** out) {
-                for (std::size_t done = 0; done < count;) {
-                    const position p = begin + static_cast<position>(i + done);
-                    const std::byte* at = Key ? run.key(segment, kv_head, p) : run.value(segment, kv_head, p);
-                    for (std::size_t left = std::min(count - done, run.stretch(p)); left > 0; --left, at += row_bytes_of<Key>(run))
-                        out[done++] = at;
-                }
-            };
+            const row_addresses<Key, Run> rows{run, segment, kv_head, begin};
             const auto at = static_cast<std::size_t>(begin - origin), n = static_cast<std::size_t>(end - begin);
             const auto held = static_cast<std::size_t>((choosing_run<Run> ? end : run.end(segment)) - begin);
             if constexpr (Key && unrotated_run<Run>)

@@ -161,8 +161,9 @@ struct visible_part {
         }
     }
 
-    attention::score_place place(std::size_t query, std::size_t j) const noexcept {
-        return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin + static_cast<position>(j)};
+    /// Of the tile's first position.
+    attention::score_place place(std::size_t query) const noexcept {
+        return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin};
     }
 
     position row(std::size_t query) const noexcept { return rows[query / group]; }

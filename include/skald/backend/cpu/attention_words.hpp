@@ -17,6 +17,7 @@
 #include <utility>
 
 #include <skald/backend/cpu/activations.hpp>
+#include <skald/backend/cpu/attention_softmax.hpp>
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/cpu/attention_tiles.hpp>
 #include <skald/backend/cpu/words.hpp>
@@ -41,7 +42,7 @@ public:
     static std::size_t floats_of(std::size_t queries, std::size_t width) noexcept {
         const std::size_t pairs = pairs_of(width);
         return unit * (pairs + lanes) + tile_size * (pairs + width / 2 + 2) + queries * pairs + round_up(queries, lanes) +
-               block * (std::max(tile_size, width) + tile_size + tile_size / 2) +
+               block * (std::max(tile_size, width) + tile_size / 2) +
                (has_amx ? byte_planes::floats * (steps_of(width) * (ceil_div(queries, block) + tile_size / lanes) + width / lanes + 1) : 0);
     }
 
@@ -56,7 +57,6 @@ public:
         queries_ = take_words(queries * pairs_);
         query_scale_ = take(round_up(queries, lanes));
         products_ = take_words(block * std::max(tile_size, width));
-        weights_ = take(block * tile_size);
         weight_words_ = take_words(block * tile_size / 2);
         if constexpr (has_amx) {
             const auto take_planes = [&](std::size_t n) { return reinterpret_cast<byte_planes*>(take(n * byte_planes::floats)); };
@@ -82,7 +82,7 @@ public:
             squares = fma(v, v, squares);
             v.store(scaled + d);
         }
-        const float norm = std::max(std::sqrt(reduce_add(squares)), least);
+        const float norm = std::max(std::sqrt(reduce_add(squares)), least_size);
         query_scale_[query] = norm * (1.0f / length);
         encode_row(V::broadcast(length / norm), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
         if (may_tile_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
@@ -111,23 +111,14 @@ public:
     }
 
 private:
-    static constexpr float least = 1e-15f;  // size of a row; what is smaller becomes zero
-
     /// Pairs of words in a row.
     static std::size_t pairs_of(std::size_t width) noexcept { return round_up(width, unit) / 2; }
-
-    /// The nearest integer of x · factor, in the lower word of each lane.
-    SKALD_INLINE static I to_words(V x, V factor) noexcept {
-        const V shifted = fma(x, factor, V::broadcast(sums_zero));
-        I out;
-        for (std::size_t i = 0; i < I::parts; ++i) std::memcpy(&out.part(i), &shifted.part(i), sizeof out.part(i));
-        return out;
-    }
 
     template <class Columns>
     SKALD_INLINE void encode_row(V by, std::int32_t* out, const Columns& columns) const noexcept {
         for (std::size_t d = 0; d < width_; d += unit)
-            low_words(to_words(columns(d), by), d + lanes < width_ ? to_words(columns(d + lanes), by) : I::broadcast(0)).store(out + d / 2);
+            low_words(to_words<Arch>(columns(d), by), d + lanes < width_ ? to_words<Arch>(columns(d + lanes), by) : I::broadcast(0))
+                .store(out + d / 2);
     }
 
     /// What of a row is made as great as words may be.
@@ -153,7 +144,7 @@ private:
         }
         /// Zero for rows of zeros.
         SKALD_INLINE static void store(V size, float* factor, float* scale) noexcept {
-            const V smallest = V::broadcast(least), range = max(smallest, size);
+            const V smallest = V::broadcast(least_size), range = max(smallest, size);
             zero_up_to(size, smallest, V::broadcast(limit) / range).store(factor);
             zero_up_to(size, smallest, range * V::broadcast(1.0f / limit)).store(scale);
         }
@@ -194,11 +185,10 @@ private:
             const std::byte *rows[unit], *next[unit];
             if constexpr (attention::woven_codec<Codec>) {
                 if (n == unit) {  // the first row is all that lay_out() needs
-                    addresses(0, 1, rows);
+                    rows[0] = addresses.one(0);
                     // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
-                    addresses(std::min(2 * unit, held - 1), 1, next);
-                    addresses(std::min(4 * unit, held - 1), 1, next + 1);
-                    __builtin_prefetch(next[1]);
+                    next[0] = addresses.one(std::min(2 * unit, held - 1));
+                    __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
                     lay_out(codec, rows, upcoming_rows{next, 0});
                     whole = true;
                     return;
@@ -246,8 +236,8 @@ private:
         if constexpr (attention::word_codec<Codec>)
             return Codec::template words<I>(row, i / 2);
         else
-            return low_words(to_words(Codec::template decode<V>(row, i * lanes), factor),
-                             i + 1 < vectors ? to_words(Codec::template decode<V>(row, (i + 1) * lanes), factor) : I::broadcast(0));
+            return low_words(to_words<Arch>(Codec::template decode<V>(row, i * lanes), factor),
+                             i + 1 < vectors ? to_words<Arch>(Codec::template decode<V>(row, (i + 1) * lanes), factor) : I::broadcast(0));
     }
 
     /// f(the head's vectors), as a constant where heads are common.
@@ -322,8 +312,8 @@ private:
                     } else {
                         const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                         for (std::size_t i = 0; i < vectors; ++i)
-                            low_words(to_words(Codec::template decode<V>(rows[r], i * lanes), by_a),
-                                      to_words(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
+                            low_words(to_words<Arch>(Codec::template decode<V>(rows[r], i * lanes), by_a),
+                                      to_words<Arch>(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
                                 .store(out + i * lanes);
                     }
                 }
@@ -344,8 +334,10 @@ private:
         }
         if (first >= last) return;
         multiply_keys(query, count, first, last);
-        alignas(64) float rescale[block], worth[block];
-        weigh_block(variant, visible, parts, query, count, first, last, state, rescale, worth);
+        alignas(64) float rescale[block + lanes], worth[block + lanes];
+        weigh<Arch>(word_scores{products_, query_scale_ + query, key_scale_, value_scale_, weight_words_, state.most + query,
+                                state.sum + query, rescale, worth},
+                    variant, visible, parts, query, count);
         multiply_values(count, first, last);
         for (std::size_t q = 0; q < count; ++q) {
             float* acc = state.acc + (query + q) * width_;
@@ -380,65 +372,6 @@ private:
         }
         for (std::size_t d = 0; d < width_; d += lanes)
             multiply_tiles(weight_planes_, value_planes_ + d / lanes, 1, 1, count, products_ + d, width_);
-    }
-
-    /// From products to weights in words: step after step for all queries, so that none waits for another's sums across lanes.
-    template <class Variant, class Visible, class Part>
-    void weigh_block(const Variant& variant, const Visible& visible, const Part (&parts)[block], std::size_t query, std::size_t count,
-                     std::size_t first, std::size_t last, const fold_state& state, float* rescale, float* worth) noexcept {
-        constexpr float infinity = std::numeric_limits<float>::infinity();
-        const V nothing = V::broadcast(-infinity);
-        alignas(64) float shift[block], factor[block];
-        V most[block];  // greatest scores, then squares of weights
-        for (std::size_t q = 0; q < count; ++q) {
-            const Part& part = parts[q];
-            const V scale = V::broadcast(query_scale_[query + q]);
-            V m = nothing;
-            for (std::size_t j = first; j < last; j += lanes) {
-                const V sum = to_float(I::load(products_ + q * tile_size + j));
-                const V raw = variant.score(sum * V::load(key_scale_ + j) * scale, visible.place(query + q, j));
-                const V score = choose_part<Arch>(part, j, raw, nothing);
-                m = max(m, score);
-                score.store(weights_ + q * tile_size + j);
-            }
-            most[q] = m;
-        }
-        for (std::size_t q = count; q < block; ++q) most[q] = nothing;
-        const V before = V::load(state.most + query), now = max(before, greatest_of_rows(most));
-        choose_first(count, now, before).store(state.most + query);
-        max(now, V::broadcast(-std::numeric_limits<float>::max())).store(shift);  // where nothing was seen, weights are zero, not NaN
-        const V keep = decay(before - V::load(shift));
-        keep.store(rescale);
-
-        V sums[block];
-        for (std::size_t q = 0; q < count; ++q) {
-            const Part& part = parts[q];
-            float* weight = weights_ + q * tile_size;
-            const V by = V::broadcast(shift[q]);
-            V sum = V::zero(), squares = V::broadcast(least * least);  // so that none is subnormal
-            for (std::size_t j = first; j < last; j += lanes) {
-                const V w = decay(V::load(weight + j) - by);
-                const V scaled = choose_part<Arch>(part, j, w * V::load(value_scale_ + j), V::zero());
-                sum = sum + w;
-                squares = fma(scaled, scaled, squares);
-                scaled.store(weight + j);
-            }
-            sums[q] = sum;
-            most[q] = squares;
-        }
-        for (std::size_t q = count; q < block; ++q) sums[q] = V::zero(), most[q] = V::broadcast(1.0f);
-        const V old = V::load(state.sum + query);
-        choose_first(count, fma(old, keep, sum_rows(sums)), old).store(state.sum + query);
-        const V norm = square_root(sum_rows(most));
-        (V::broadcast(length) / norm).store(factor);
-        (norm * V::broadcast(1.0f / length)).store(worth);
-        for (std::size_t q = 0; q < count; ++q) {
-            const V by = V::broadcast(factor[q]);
-            const float* weight = weights_ + q * tile_size;
-            for (std::size_t j = first; j < last; j += unit)
-                low_words(to_words(V::load(weight + j), by), to_words(V::load(weight + j + lanes), by))
-                    .store(weight_words_ + q * (tile_size / 2) + j / 2);
-        }
     }
 
     /// Planes of 32 pairs a row.
@@ -489,7 +422,6 @@ private:
     std::int32_t* queries_;                 // (queries, pairs)
     float* query_scale_;                    // (queries)
     std::int32_t* products_;                // (block, tile_size) or (block, width)
-    float* weights_;                        // (block, tile_size)
     std::int32_t* weight_words_;            // (block, tile_size / 2)
     byte_planes* query_planes_ = nullptr;   // (queries / block, steps)
     byte_planes* key_planes_ = nullptr;     // (steps, tile_size / 16)

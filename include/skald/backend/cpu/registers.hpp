@@ -38,6 +38,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | load_twice(p)                     | element i of p at 2i and 2i + 1                                                      |
 /// | sum(f), greatest(f)               | by halves: element i and i + count/2, and so on                                      |
 /// | sums(v)                           | element j is sum(v[j]), for `count` registers                                        |
+/// | few_sums(v)                       | element j is sum(v[j % 4]), for 4 registers (512 bits only)                          |
 template <std::size_t Bytes>
 struct registers;
 

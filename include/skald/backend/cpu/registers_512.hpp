@@ -141,6 +141,16 @@ struct registers<64> {
         return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
     }
 
+    SKALD_INLINE static floats few_sums(const floats* v) noexcept {
+        floats t = quarters<0x88, 0xdd>(quarters<0x44, 0xee>(v[0], v[1]), quarters<0x44, 0xee>(v[2], v[3]));
+        t = _mm512_add_ps(t, _mm512_maskz_permute_ps(0xffff, t, 0x4e));
+        return each_fourth(_mm512_add_ps(t, swap_pairs(t)));
+    }
+    /// Elements 0, 4, 8 and 12, again and again.
+    SKALD_INLINE static floats each_fourth(floats f) noexcept {
+        return _mm512_maskz_permutexvar_ps(0xffff, _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), f);
+    }
+
     SKALD_INLINE static __m256 low(floats f) noexcept { return _mm512_maskz_extractf32x8_ps(0xff, f, 0); }
     SKALD_INLINE static __m256 high(floats f) noexcept { return _mm512_maskz_extractf32x8_ps(0xff, f, 1); }
 

@@ -18,6 +18,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | square_root(a)      | of floats                                                                           |
 /// | magnitude(a, b)     | the greater of the magnitudes of floats                                             |
 /// | greatest(v)         | element j is the greatest of v[j], for as many registers as one has lanes           |
+/// | few_greatest(v)     | element j is the greatest of v[j % 4], for 4 registers (512 bits only)              |
 /// | transpose(v)        | lane i of v[j] and lane j of v[i] exchanged, for as many registers as one has lanes |
 template <std::size_t Bytes>
 struct words;
@@ -153,6 +154,11 @@ struct words<64> {
         const __m512 b = larger(_mm512_maskz_unpacklo_ps(0xffff, t[2], t[3]), _mm512_maskz_unpackhi_ps(0xffff, t[2], t[3]));
         return larger(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
     }
+    SKALD_INLINE static __m512 few_greatest(const __m512* v) noexcept {
+        __m512 t = quarter<0x88, 0xdd>(quarter<0x44, 0xee>(v[0], v[1]), quarter<0x44, 0xee>(v[2], v[3]));
+        t = larger(t, _mm512_maskz_permute_ps(0xffff, t, 0x4e));
+        return registers<64>::each_fourth(larger(t, registers<64>::swap_pairs(t)));
+    }
     SKALD_INLINE static void transpose(__m512i* v) noexcept {
         __m512i t[16];
 #pragma GCC unroll 4
@@ -243,6 +249,34 @@ SKALD_INLINE simd<Arch> greatest_of_rows(const simd<Arch> (&v)[lanes]) noexcept 
         out.part(i) = words_of<Arch>::greatest(folded);
     }
     return out;
+}
+
+/// Of a few rows, one to four: lane j is the greatest of v[j]; what stands behind these lanes repeats some of them.
+template <class Arch, std::size_t N>
+SKALD_INLINE simd<Arch> each_greatest(const simd<Arch> (&v)[N]) noexcept {
+    if constexpr (N == 1) {
+        return simd<Arch>::broadcast(reduce_max(v[0]));
+    } else {
+        static_assert(simd<Arch>::parts == 1);
+        const typename simd<Arch>::reg rows[4] = {v[0].part(0), v[1].part(0), v[2 % N].part(0), v[3 % N].part(0)};
+        simd<Arch> out;
+        out.part(0) = words_of<Arch>::few_greatest(rows);
+        return out;
+    }
+}
+
+/// The same of sums, each reduce_add(v[j]) bitwise.
+template <class Arch, std::size_t N>
+SKALD_INLINE simd<Arch> each_sum(const simd<Arch> (&v)[N]) noexcept {
+    if constexpr (N == 1) {
+        return simd<Arch>::broadcast(reduce_add(v[0]));
+    } else {
+        static_assert(simd<Arch>::parts == 1);
+        const typename simd<Arch>::reg rows[4] = {v[0].part(0), v[1].part(0), v[2 % N].part(0), v[3 % N].part(0)};
+        simd<Arch> out;
+        out.part(0) = simd<Arch>::native::few_sums(rows);
+        return out;
+    }
 }
 
 /// out[j][i] = in[i][j] of 16 × 16 lanes. // strides in lanes
