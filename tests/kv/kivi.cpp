@@ -171,7 +171,7 @@ TEMPLATE_LIST_TEST_CASE("KIVI lays out words as rows have them one by one", "[kv
                                   pairs = keys ? round_up(width, kv::word_unit) / 2 : kv::lane_count;
                 std::vector<std::int32_t> out(pairs * columns);
                 float scales[kv::word_unit];
-                Codec::template lay_out<ints>(rows[first], width, scales, out.data(), columns);
+                Codec::template lay_out<ints>(rows[first], width, scales, out.data(), columns, rows[0]);
                 for (std::size_t r = 0; r < kv::word_unit; ++r) {
                     REQUIRE(scales[r] == Codec::scale(rows[first + r]));
                     for (std::size_t unit = 0; unit * kv::word_unit < width; ++unit) {

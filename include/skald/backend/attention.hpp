@@ -47,13 +47,11 @@ inline constexpr float most_word = 8190.0f, most_length = 32700.0f;
 /// A word_codec that keeps the rows of 32 tokens, from a multiple of 32 on, together and can lay all of them out at once. It holds keys or
 /// values, not both.
 ///
-/// | member                                    | meaning                                                                              |
-/// |-------------------------------------------|--------------------------------------------------------------------------------------|
-/// | lay_out<I>(row, width, scales, out, stride) | the scales (32) and words of the 32 rows from `row` on. Keys: row u · 16 + i of `out`
-/// has | |                                           | channels 32 u + i and 32 u + i + 16 of the 32 tokens; values: row i has tokens i and
-/// i + 16 | | fetch(row, width)                         | has their codes brought to the second cache |
+/// C::woven is true. C::lay_out<I>(row, width, scales, out, stride, next) writes the scales (32) and words of the 32 rows from `row` on.
+/// Keys: row u · 16 + i of `out` has channels 32 u + i and 32 u + i + 16 of the 32 tokens; values: row i has tokens i and i + 16. On the
+/// way, the codes of the 32 rows from `next` on are brought to the second cache.
 template <class C>
-concept woven_codec = word_codec<C> && requires(const std::byte* row, std::size_t width) { C::fetch(row, width); };
+concept woven_codec = word_codec<C> && C::woven;
 
 /// What a vector of scores belongs to: head `head` of the row at position `row`, and the keys at positions `key`, key + 1, …
 struct score_place {

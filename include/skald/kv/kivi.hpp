@@ -85,6 +85,7 @@ template <std::size_t Bits, std::size_t Tokens>
 struct channel_codes : detail::woven_rows<channel_codes<Bits, Tokens>> {
     using base = detail::woven_group<Tokens>;
     using codes = detail::woven_codes<Bits>;
+    static constexpr bool woven = true;
     static constexpr std::size_t units_at = skald::round_up(Tokens + sizeof(float), base::line);
     static constexpr std::size_t steps_bytes = word_unit * sizeof(std::int16_t);
     static constexpr std::size_t unit_bytes = 2 * steps_bytes + base::columns * codes::strip;
@@ -102,24 +103,21 @@ struct channel_codes : detail::woven_rows<channel_codes<Bits, Tokens>> {
         return codes::code(strips(unit_of(row, i / word_unit)) + token / lane_count * codes::strip, i % word_unit, token % lane_count);
     }
 
-    /// The rows of 32 tokens from `row` on. // scales: (32); out: (pairs of channels, 32)
+    /// The rows of 32 tokens from `row` on. The first rows of a group fetch what all of it has in common. // scales: (32); out: (pairs of
+    /// channels, 32)
     template <class I>
-    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride) noexcept {
+    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride,
+                        const std::byte* next) noexcept {
         std::fill_n(scales, word_unit, scale(row));
-        const std::size_t first = base::token(row) / lane_count * codes::strip;
+        const std::size_t first = base::token(row) / lane_count * codes::strip, first_next = base::token(next) / lane_count * codes::strip;
+        if (first_next == 0) base::fetch(next, units_at);
         for (std::size_t unit = 0; unit * word_unit < width; ++unit, out += lane_count * out_stride) {
-            const std::byte* at = unit_of(row, unit);
-            for (std::size_t h = 0; h < word_unit; h += lane_count)
-                codes::template lay_out<I>(strips(at) + first + h / lane_count * codes::strip, at, at + steps_bytes, out + h, out_stride);
-        }
-    }
-    /// With the first tokens of a group, what all of it has in common.
-    static void fetch(const std::byte* row, std::size_t width) noexcept {
-        const std::size_t first = base::token(row) / lane_count * codes::strip;
-        if (base::token(row) == 0) base::fetch(row, units_at);
-        for (std::size_t unit = 0; unit * word_unit < width; ++unit) {
-            if (base::token(row) == 0) base::fetch(unit_of(row, unit), 2 * steps_bytes);
-            base::fetch(strips(unit_of(row, unit)) + first, 2 * codes::strip);
+            const std::byte *at = unit_of(row, unit), *at_next = unit_of(next, unit);
+            if (first_next == 0) base::fetch(at_next, 2 * steps_bytes);
+            for (std::size_t h = 0, strip = 0; h < word_unit; h += lane_count, strip += codes::strip) {
+                base::fetch(strips(at_next) + first_next + strip, codes::strip);
+                codes::template lay_out<I>(strips(at) + first + strip, at, at + steps_bytes, out + h, out_stride);
+            }
         }
     }
 
@@ -194,6 +192,7 @@ template <std::size_t Bits, std::size_t Tokens>
 struct grouped_token_codes : detail::woven_rows<grouped_token_codes<Bits, Tokens>> {
     using base = detail::woven_group<Tokens>;
     using codes = detail::woven_codes<Bits>;
+    static constexpr bool woven = true;
     static constexpr std::size_t scales_at = Tokens, units_at = Tokens + Tokens * sizeof(std::uint16_t);
     static constexpr std::size_t steps_bytes = Tokens * 3, unit_bytes = steps_bytes + 2 * base::strips * codes::strip;
 
@@ -212,28 +211,26 @@ struct grouped_token_codes : detail::woven_rows<grouped_token_codes<Bits, Tokens
         return codes::code(unit_of(row, i / word_unit) + strip_at(i, token), token % word_unit, i % lane_count);
     }
 
-    /// The rows of 32 tokens from `row` on. // scales: (32); out: (pairs of tokens, width)
+    /// The rows of 32 tokens from `row` on. The first rows of a group fetch what all of it has in common. // scales: (32); out: (pairs of
+    /// tokens, width)
     template <class I>
-    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride) noexcept {
-        const std::size_t first = base::token(row);
+    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride,
+                        const std::byte* next) noexcept {
+        const std::size_t first = base::token(row), first_next = base::token(next);
         const I tokens = I::load(base::group(row) + scales_at + first * sizeof(std::uint16_t));
         low_bfloat16(tokens).store(scales);
         high_bfloat16(tokens).store(scales + lane_count);
+        if (first_next == 0) base::fetch(next, units_at);
         alignas(64) std::byte multiples[base::line];
         for (std::size_t i = 0; i < width; i += lane_count) {
-            const std::byte* unit = unit_of(row, i / word_unit);
-            if (i % word_unit == 0) I::widen(unit + first).template code_words<8, 0>().store(multiples);
+            const std::byte *unit = unit_of(row, i / word_unit), *unit_next = unit_of(next, i / word_unit);
+            if (i % word_unit == 0) {
+                if (first_next == 0) base::fetch(unit_next, steps_bytes);
+                I::widen(unit + first).template code_words<8, 0>().store(multiples);
+            }
+            base::fetch(unit_next + strip_at(i, first_next), codes::strip);
             codes::template lay_out<I>(unit + strip_at(i, first), multiples, unit + Tokens + first * sizeof(std::int16_t), out + i,
                                        out_stride);
-        }
-    }
-    /// With the first tokens of a group, what all of it has in common.
-    static void fetch(const std::byte* row, std::size_t width) noexcept {
-        if (base::token(row) == 0) base::fetch(row, units_at);
-        for (std::size_t i = 0; i < width; i += lane_count) {
-            const std::byte* unit = unit_of(row, i / word_unit);
-            if (base::token(row) == 0 && i % word_unit == 0) base::fetch(unit, steps_bytes);
-            base::fetch(unit + strip_at(i, base::token(row)), codes::strip);
         }
     }
 

@@ -152,6 +152,7 @@ private:
 
     /// A row that was made words before: an attention::word_codec whose scale has a line to itself.
     struct stored_words {
+        static constexpr std::size_t row_bytes(std::size_t) noexcept { return 0; }  // none is to be fetched
         static float scale(const std::byte* row) noexcept { return *reinterpret_cast<const float*>(row); }
         template <class Ints>
         static Ints words(const std::byte* row, std::size_t i) noexcept {
@@ -162,12 +163,15 @@ private:
 
     /// The rows of the next piece.
     struct upcoming_rows {
-        const std::byte* const* row = nullptr;
-        std::size_t bytes = 0;
+        const std::byte* const* row;
 
-        /// To the second cache. (A function that does nothing else must be inlined: GCC drops calls of such.)
-        SKALD_INLINE void fetch(std::size_t r) const noexcept {
-            for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row[r] + line, 0, 2);
+        /// Row r as vectors i and i + 1 of a row are read, to the second cache: a few lines at a time, since a processor that waits for
+        /// many reads nothing else. (A function that does nothing else must be inlined: GCC drops calls of such.)
+        template <class Codec>
+        SKALD_INLINE void fetch(std::size_t r, std::size_t i, auto vectors) const noexcept {
+            constexpr std::size_t line = 64;
+            const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
+            for (std::size_t at = line * (i / 2); at < bytes; at += line * shares) __builtin_prefetch(row[r] + at, 0, 2);
         }
     };
 
@@ -189,17 +193,17 @@ private:
                     // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
                     next[0] = addresses.one(std::min(2 * unit, held - 1));
                     __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
-                    lay_out(codec, rows, upcoming_rows{next, 0});
+                    lay_out(codec, rows, upcoming_rows{next});
                     whole = true;
                     return;
                 }
             }
             addresses(0, n, rows);
             if (n == unit) {
-                const std::size_t bytes = Codec::row_bytes(width_), more = std::min(held - unit, unit);
+                const std::size_t more = std::min(held - unit, unit);
                 addresses(unit, more, next);
                 std::copy(rows + more, rows + unit, next + more);
-                lay_out(codec, rows, upcoming_rows{next, bytes});
+                lay_out(codec, rows, upcoming_rows{next});
                 whole = true;
                 return;
             }
@@ -210,7 +214,7 @@ private:
         zero();
         const std::byte* rows[unit];
         for (std::size_t r = 0; r < unit; ++r) rows[r] = reinterpret_cast<const std::byte*>(piece_ + r * stored);
-        lay_out(stored_words{}, rows, upcoming_rows{});
+        lay_out(stored_words{}, rows, upcoming_rows{rows});
     }
 
     template <word_size Size, class Codec>
@@ -250,19 +254,14 @@ private:
         }
     }
 
-    /// The factors and scales of 16 rows; what lies where the rows of the next piece will is fetched.
+    /// The factors and scales of 16 rows.
     template <word_size Size, class Codec>
-    SKALD_INLINE static void measure(const std::byte* const* rows, std::size_t vectors, const upcoming_rows& next, std::size_t h,
-                                     float* factor, float* scale) noexcept {
+    SKALD_INLINE static void measure(const std::byte* const* rows, std::size_t vectors, float* factor, float* scale) noexcept {
         if constexpr (attention::word_codec<Codec>) {
-            for (std::size_t r = 0; r < lanes; ++r) {
-                next.fetch(h + r);
-                scale[r] = Codec::scale(rows[r]);
-            }
+            for (std::size_t r = 0; r < lanes; ++r) scale[r] = Codec::scale(rows[r]);
         } else {
             V size[lanes];
             for (std::size_t r = 0; r < lanes; ++r) {
-                next.fetch(h + r);
                 size[r] = V::zero();
                 for (std::size_t i = 0; i < vectors; ++i)
                     size[r] = measured<Size>::grow(size[r], Codec::template decode<V>(rows[r], i * lanes));
@@ -274,17 +273,18 @@ private:
     template <class Codec>
     SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::fetch(next.row[0], width_);
-            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size);
+            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size, next.row[0]);
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[lanes] = {};
                 alignas(64) std::int32_t words[lanes][lanes];
                 for (std::size_t h = 0; h < unit; h += lanes) {
-                    measure<word_size::length, Codec>(rows + h, vectors, next, h, factor, key_scale_ + at + h);
+                    measure<word_size::length, Codec>(rows + h, vectors, factor, key_scale_ + at + h);
                     for (std::size_t i = 0; i < vectors; i += 2) {
-                        for (std::size_t r = 0; r < lanes; ++r)
+                        for (std::size_t r = 0; r < lanes; ++r) {
+                            next.template fetch<Codec>(h + r, i, vectors);
                             words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[r])).store(words[r]);
+                        }
                         transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
                     }
                 }
@@ -294,27 +294,30 @@ private:
     template <class Codec>
     SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::fetch(next.row[0], width_);
-            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_);
+            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_, next.row[0]);
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
                 for (std::size_t h = 0; h < unit; h += lanes)
-                    measure<word_size::greatest, Codec>(rows + h, vectors, next, h, factor + h, value_scale_ + at + h);
+                    measure<word_size::greatest, Codec>(rows + h, vectors, factor + h, value_scale_ + at + h);
                 for (std::size_t r = 0; r < lanes; ++r) {
                     std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
                     if constexpr (attention::word_codec<Codec>) {
                         for (std::size_t i = 0; i < vectors; i += 2) {
+                            next.template fetch<Codec>(r, i, vectors);
+                            next.template fetch<Codec>(r + lanes, i, vectors);
                             const I a = Codec::template words<I>(rows[r], i / 2), b = Codec::template words<I>(rows[r + lanes], i / 2);
                             low_words(a, b).store(out + i * lanes);
                             if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
                         }
                     } else {
                         const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
-                        for (std::size_t i = 0; i < vectors; ++i)
+                        for (std::size_t i = 0; i < vectors; ++i) {
+                            next.template fetch<Codec>(r + i % 2 * lanes, i, vectors);
                             low_words(to_words<Arch>(Codec::template decode<V>(rows[r], i * lanes), by_a),
                                       to_words<Arch>(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
                                 .store(out + i * lanes);
+                        }
                     }
                 }
             });
