@@ -2,6 +2,7 @@
 #pragma once
 // From scores to weights, in the fold of integers (attention_words.hpp): the products of queries with a tile's keys become exponentials
 // under the greatest score so far, and these, each times the scale of its value, words.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -113,10 +114,7 @@ void weigh(const word_scores& s, const Variant& variant, const Visible& visible,
     for (std::size_t q = 0; q < count;) {
         std::size_t together = 0;
         while (together < most && q + together < count && whole(parts[q + together])) ++together;
-        const auto some = [&]<std::size_t Q, bool Whole>() {
-            weigh_some<Arch, Q, Whole>(s, variant, visible, parts, query, q);
-            q += Q;
-        };
+        const auto some = [&]<std::size_t Q, bool Whole>() { weigh_some<Arch, Q, Whole>(s, variant, visible, parts, query, q); };
         if (together == 0)
             some.template operator()<1, false>();
         else if (together == 1)
@@ -129,6 +127,7 @@ void weigh(const word_scores& s, const Variant& variant, const Visible& visible,
             else
                 some.template operator()<4, true>();
         }
+        q += std::max<std::size_t>(together, 1);
     }
 }
 
