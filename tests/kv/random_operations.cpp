@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Caches of one run by position do what a list of tokens a sequence says, whatever is done with them.
+// Caches that keep all tokens in one run do what a list of tokens a sequence says, whatever is done with them.
 #include "kv/random_operations.hpp"
 
 #include "support/catch.hpp"
@@ -7,6 +7,6 @@
 using namespace skald;
 using namespace skald::test;
 
-TEMPLATE_LIST_TEST_CASE("random operations on a cache leave what a naive model of it says", "[kv]", one_run_policies) {
+TEMPLATE_LIST_TEST_CASE("random operations on a cache leave what a naive model of it says", "[kv]", keeping_policies) {
     check_random_operations<TestType>(40000);
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Windows with sinks do what a list of tokens a sequence says, whatever is done with them.
+// Rings and windows with sinks do what a list of tokens a sequence says, whatever is done with them.
 #include "kv/random_operations.hpp"
-
 #include "support/catch.hpp"
 
 using namespace skald;
 using namespace skald::test;
 
-TEMPLATE_LIST_TEST_CASE("random operations on windows leave what a naive model of them says", "[kv]", window_policies) {
+using windows = decltype(std::tuple_cat(ring_policies{}, window_policies{}));
+
+TEMPLATE_LIST_TEST_CASE("random operations on rings and windows leave what a naive model of them says", "[kv]", windows) {
     check_random_operations<TestType>(40000);
 }

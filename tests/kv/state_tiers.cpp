@@ -152,6 +152,37 @@ TEMPLATE_LIST_TEST_CASE("damaged tiers and failures while they are saved leave t
     all.check_forgeries([&](kv::sequence_id taken) { CHECK(cache.length(taken) == 35); });
 }
 
+TEST_CASE("groups whose rows would be found outside them are refused", "[kv]") {
+    std::mt19937 random(8);
+    counting_resource memory;
+    auto cache = kv::paged_tiered<kv::f16, kv::kivi2>{{.tokens = 130, .sequences = 3, .step = 20}}.make(
+        {.layers = 2, .kv_heads = 1, .head_dim = 4}, &memory);
+    const kv::sequence_id other = cache.open(), s = cache.open();
+    grow(cache, other, 37, random);
+    grow(cache, s, 33, random);
+    const state_bytes stream = saved(cache, s, 33);
+    cache.close(s);
+    beside<decltype(cache)> all{cache, memory, other, 37, stream, 33};
+    float sum = 0;
+    all.check_forgeries([&](kv::sequence_id taken) {
+        const std::array step{kv::segment{taken, 0, 1}};
+        cache.plan(step);
+        const auto read = [&]<class Run>(const Run& run) {
+            const position_range part = seen(run, 0, 33);
+            for (position p = part.from; p < std::min<position>(part.to, 33); ++p)
+                for (std::size_t i = 0; i < 4; ++i)
+                    sum += codec_of<Run, true>::template decode<format::scalar>(run.key(0, 0, p), i).value +
+                           codec_of<Run, false>::template decode<format::scalar>(run.value(0, 0, p), i).value;
+        };
+        std::apply([&](const auto&... run) { (read(run), ...); }, cache.view(1));
+    });
+    CHECK(sum != 0.0f);
+    constexpr std::size_t values = kv::kivi2::value_bytes(16);
+    state_bytes changed = stream;
+    changed[stream.size() - 8 - values + 5] ^= std::byte{0x40};  // the number of a token's values
+    CHECK(code_of([&] { kv::load(cache, with_right_sums(changed), {.model = 3}); }) == errc::bad_file);
+}
+
 TEST_CASE("storages of the same tiers take each other's sequences, longer hot tiers too", "[kv]") {
     std::mt19937 random(2);
     using groups = kv::grouped<kv::q8, 8>;

@@ -188,20 +188,20 @@ private:
         }
         void save([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens, [[maybe_unused]] std::string_view note,
                   [[maybe_unused]] const state_sink& sink, [[maybe_unused]] const state_options& options) override {
-            if constexpr (saved)
+            if constexpr (states_kept)
                 kv::save(cache, s, tokens, sink, options, note);
             else
                 refuse_states();
         }
         saved_text restore([[maybe_unused]] sequence_id s, [[maybe_unused]] const state_source& source, [[maybe_unused]] bool whole,
                            [[maybe_unused]] const state_options& options) override {
-            if constexpr (saved)
+            if constexpr (states_kept)
                 return detail::restore(cache, s, source, whole, options);
             else
                 refuse_states();
         }
         void require_fit([[maybe_unused]] const state_header& saved, [[maybe_unused]] const state_options& options) const override {
-            if constexpr (saved)
+            if constexpr (states_kept)
                 kv::require_fit(cache, saved, options);
             else
                 refuse_states();
@@ -227,7 +227,7 @@ private:
             else
                 refuse_rows();
         }
-        static constexpr bool saved = Cache::schedule_invariant || storable_cache<Cache>;
+        static constexpr bool states_kept = Cache::schedule_invariant || storable_cache<Cache>;
         static constexpr bool rows_reached = Cache::schedule_invariant && transcodable_cache<Cache>;
         [[noreturn]] static void refuse_states() {
             fail(errc::unsupported, "kv cache", "sequences of a cache that does not read by position alone cannot be saved or restored");

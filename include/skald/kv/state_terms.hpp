@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include <skald/core/error.hpp>
+#include <skald/core/types.hpp>
 #include <skald/kv/cache.hpp>
 
 namespace skald::kv {
