@@ -64,6 +64,7 @@ void inspect_cache(const inspect_command& c) {
             out["codec"] = h.codec, out["row_bytes"] = h.row_bytes;
         else
             out["quality"] = kept.quality;
+        for (const skald::kv::state_term& t : h.terms) out["cache"][t.name] = t.value;
         out["model"] = h.model;
         out["note_bytes"] = h.note_bytes;
         out["ids"] = kept.text.tokens;
@@ -80,6 +81,7 @@ void inspect_cache(const inspect_command& c) {
         line("codec", concat(h.codec, ", ", h.row_bytes, " bytes a row"));
     else
         line("encoded", concat("quality ", kept.quality, ", for caches of any codec"));
+    for (const skald::kv::state_term& t : h.terms) line(t.name, t.value);
     line("model", concat(h.model));
     line("note", concat(h.note_bytes, " bytes"));
     line("checksums", "all agree");

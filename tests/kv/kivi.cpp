@@ -14,7 +14,6 @@
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/spec.hpp>
-#include <skald/kv/state.hpp>
 #include <skald/kv/tiered.hpp>
 
 #include "backend/support.hpp"
@@ -263,8 +262,6 @@ TEST_CASE("tiers refuse what they have no room for, by name", "[kv]") {
     CHECK(refused({}, {1, 1, 1024}) == errc::unsupported);
     auto cache = kv::tiered<>{{.tokens = 100, .step = 10}}.make({1, 1, 64}, std::pmr::new_delete_resource());
     const kv::sequence_id s = cache.open();
-    CHECK(code_of([&] { kv::save(cache, s, {}, [](std::span<const std::byte>) {}); }) == errc::unsupported);
-    CHECK(code_of([&] { kv::restore(cache, s, std::span<const std::byte>()); }) == errc::unsupported);
     const kv::segment eleven{s, 0, 11}, ten{s, 0, 10};
     CHECK(code_of([&] { cache.plan({&eleven, 1}); }) == errc::cache_full);
     for (int i = 0; i < 12; ++i) cache.plan({&ten, 1}), cache.commit(s);

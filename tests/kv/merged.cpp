@@ -11,7 +11,6 @@
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/kv/merged.hpp>
-#include <skald/kv/state.hpp>
 
 #include "backend/support.hpp"
 #include "support/catch.hpp"
@@ -199,7 +198,6 @@ TEST_CASE("merged tiers refuse what they have no room for, by name", "[kv]") {
     cache.plan({&some, 1}), cache.commit(s);
     CHECK(cache.step_room(s) == 54);
     CHECK(code_of([&] { cache.plan({&most, 1}); }) == errc::cache_full);
-    CHECK(code_of([&] { kv::save(cache, s, {}, [](std::span<const std::byte>) {}); }) == errc::unsupported);
 }
 
 TEST_CASE("forks share merged groups and sinks of a pool", "[kv]") {

@@ -42,6 +42,8 @@ struct keeping {
     static constexpr bool keeps(std::size_t length, std::size_t most) {
         return keeps_all || length == 0 || most <= Window + Step || length + Step + 1 >= most;
     }
+    /// The first position that is still there.
+    static constexpr std::size_t oldest(std::size_t most) { return keeps_all ? 0 : most - std::min(most, Window + Step); }
     /// What then counts as the most tokens it has had.
     static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return length == 0 ? 0 : most; }
 };
@@ -79,6 +81,7 @@ struct ring_policy : keeping<Window, Step> {
 };
 template <class Codec, std::size_t Window, std::size_t Sinks, std::size_t Step>
 struct window_policy : keeping<Window, Step> {
+    static constexpr std::size_t sinks = Sinks;
     static kv::window<Codec> make(std::size_t, std::size_t sequences) {
         return {{.window = Window, .sinks = Sinks, .step = Step, .sequences = sequences}};
     }
@@ -88,7 +91,9 @@ struct window_policy : keeping<Window, Step> {
 template <class Hot, class Cold, std::size_t Group, std::size_t Tokens, std::size_t Step,
           template <kv::codec, kv::group_codec> class Policy>
 struct tiered_policy : keeping_all {
-    static constexpr std::size_t step = Step;
+    using hot = Hot;
+    static constexpr std::size_t step = Step, group = Group;
+    static constexpr bool pool = std::is_same_v<Policy<Hot, kv::kivi4>, kv::paged_tiered<Hot, kv::kivi4>>;
     static constexpr std::size_t capacity = round_up(Step + Tokens + Group, kv::word_unit);
     static constexpr std::size_t boundary(std::size_t p) { return (p + 1 - std::min(p + 1, Tokens)) / Group * Group; }
 
@@ -97,7 +102,6 @@ struct tiered_policy : keeping_all {
     }
     static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return std::min(most, length + capacity); }
     static Policy<Hot, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
-        constexpr bool pool = std::is_same_v<Policy<Hot, kv::kivi4>, kv::paged_tiered<Hot, kv::kivi4>>;
         return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .hot = Tokens, .step = Step}};
     }
 };
@@ -105,6 +109,9 @@ struct tiered_policy : keeping_all {
 /// The same in a tree of prefixes.
 template <class Cold, std::size_t Group>
 struct radix_tiered_policy : tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered> {
+    static constexpr std::size_t most_opened(std::size_t n) {
+        return n == 0 ? 0 : n + tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered>::capacity;
+    }
     static kv::radix_tiered<kv::f16, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
         return {{.tokens = tokens * sequences, .sequences = sequences, .step = 20}};
     }

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // What random operations on a cache are compared with: sequences as vectors of tokens, rows that follow from the tokens up to them, and
-// what a policy says it has room for. Policies that keep rows otherwise than their codec encodes them say so by members of their type in
-// kv/policies.hpp:
+// what a policy says it has room for. Which of them a cache has kept is random_positions.hpp's and random_evictions.hpp's matter. Types of
+// policies (kv/policies.hpp) tell:
 //
-// | member                                | meaning; what holds without it                                                  |
-// |---------------------------------------|---------------------------------------------------------------------------------|
-// | P::first(p), P::keeps(…), P::step     | as `keeping` has them                                                           |
-// | P::same_row<Codec>(kept, row)         | whether these bytes are how a row of floats is kept; the codec's own encoding   |
-// | P::room(policy, wishes)               | whether a step fits; that of the storage's options                              |
+// | member                                          | meaning; what holds without it                                        |
+// |-------------------------------------------------|-----------------------------------------------------------------------|
+// | P::first(p), P::keeps(…), P::most_after(…), P::step | as `keeping` has them                                             |
+// | P::sinks                                        | so many first tokens are read and kept always; none                   |
+// | P::hot, P::group, P::pool                       | of tiers: the hot codec, tokens of a group, whether groups are shared |
+// | P::most_opened(n)                               | what counts as `most` of a sequence that began with n tokens; n       |
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include <skald/core/checked.hpp>
@@ -24,13 +28,22 @@
 
 namespace skald::test {
 
-/// A sequence as the operations left it.
+struct mismatch {
+    std::string what;
+};
+inline void expect(bool fact, std::string_view otherwise) {
+    if (!fact) throw mismatch{std::string(otherwise)};
+}
+
+/// A sequence as the operations left it, with what a model of its rows notes.
+template <class Extra>
 struct known_sequence {
-    kv::sequence_id id;
-    std::vector<token_id> tokens;
-    std::vector<std::uint32_t> prefixes;  // of each token, a number for all tokens up to it
+    kv::sequence_id id{};
+    std::vector<token_id> tokens{};
+    std::vector<std::uint32_t> prefixes{};  // of each token, a number for all tokens up to it
     std::size_t committed = 0;
     std::size_t most = 0;  // tokens it has had since it was empty
+    Extra extra{};
 
     std::size_t size() const noexcept { return tokens.size(); }
     std::size_t pending() const noexcept { return tokens.size() - committed; }
@@ -48,34 +61,53 @@ struct known_sequence {
     }
 };
 
-/// Rows of random floats and how a codec encodes them. What stands at a place of a sequence is one of them, chosen by the tokens up to it,
-/// so that equal beginnings have equal rows and others are told apart in all but one of 1021 places.
-template <class Codec>
+/// Rows of random floats and how a codec encodes them, or encodes what another one kept of them. What stands at a place of a sequence is
+/// one of them, chosen by the tokens up to it, so that equal beginnings have equal rows and others are told apart in all but one of 1021
+/// places.
+template <class Codec, class Source = Codec>
 class row_book {
 public:
     static constexpr std::size_t size = 1021;
 
-    explicit row_book(std::size_t width) : width_(width), floats_(size * width), bytes_(size * Codec::row_bytes(width)) {
+    explicit row_book(std::size_t width) : width_(width), bytes_(size * Codec::row_bytes(width)) {
         std::mt19937 random(1);
-        for (float& x : floats_) x = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 250.0f;
-        for (std::size_t i = 0; i < size; ++i)
-            Codec::template encode<format::scalar>(floats_.data() + i * width, width, bytes_.data() + i * Codec::row_bytes(width));
+        std::vector<float> row(width);
+        std::vector<std::byte> kept(Source::row_bytes(width));
+        for (std::size_t i = 0; i < size; ++i) {
+            for (float& x : row) x = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 250.0f;
+            if constexpr (!std::is_same_v<Codec, Source>) {
+                Source::template encode<format::scalar>(row.data(), width, kept.data());
+                for (std::size_t c = 0; c < width; ++c) row[c] = Source::template decode<format::scalar>(kept.data(), c).value;
+            }
+            Codec::template encode<format::scalar>(row.data(), width, bytes_.data() + i * Codec::row_bytes(width));
+        }
     }
 
-    static std::size_t index(std::uint32_t prefix, std::size_t layer, std::size_t head, bool value) noexcept {
+    /// How a key or value is kept at a place, after the tokens that `prefix` stands for.
+    std::span<const std::byte> bytes(std::uint32_t prefix, std::size_t layer, std::size_t head, bool value) const noexcept {
         const std::uint32_t place = static_cast<std::uint32_t>((layer * 64 + head) * 2 + (value ? 1 : 0)) + 1;
-        return (prefix ^ place * 2246822519u) % size;
-    }
-    std::span<const float> floats(std::size_t i) const noexcept { return std::span(floats_).subspan(i * width_, width_); }
-    std::span<const std::byte> bytes(std::size_t i) const noexcept {
-        return std::span(bytes_).subspan(i * Codec::row_bytes(width_), Codec::row_bytes(width_));
+        const std::size_t bytes = Codec::row_bytes(width_);
+        return std::span(bytes_).subspan((prefix ^ place * 2246822519u) % size * bytes, bytes);
     }
 
 private:
     std::size_t width_;
-    std::vector<float> floats_;     // (size, width)
     std::vector<std::byte> bytes_;  // (size, row_bytes)
 };
+
+/// Whether a row of a run, kept by its codec from what Source kept, is that of a place; the same row is written where there is none.
+template <class Source, class Run>
+bool same_row(const Run& run, const std::byte* kept, std::size_t width, std::uint32_t prefix, std::size_t layer, std::size_t head,
+              bool value) {
+    static const row_book<typename Run::codec, Source> book(width);
+    const std::span<const std::byte> row = book.bytes(prefix, layer, head, value);
+    return run.row_bytes() == row.size() && std::memcmp(kept, row.data(), row.size()) == 0;
+}
+template <class Run>
+void put_row(const Run&, std::byte* out, std::size_t width, std::uint32_t prefix, std::size_t layer, std::size_t head, bool value) {
+    static const row_book<typename Run::codec> book(width);
+    std::ranges::copy(book.bytes(prefix, layer, head, value), out);
+}
 
 /// What a step wants of one sequence; of those that it leaves alone, no rows.
 struct wish {
@@ -84,23 +116,24 @@ struct wish {
 
 enum class room { enough, none, either };
 
-inline room room_of(const kv::contiguous_options& o, std::span<const wish> wishes) {
-    return std::ranges::all_of(wishes, [&](const wish& w) { return w.length + w.rows <= o.tokens; }) ? room::enough : room::none;
+inline room steps_fit(std::size_t step, std::span<const wish> wishes) {
+    return std::ranges::all_of(wishes, [&](const wish& w) { return w.rows == 0 || w.pending + w.rows <= step; }) ? room::enough
+                                                                                                                 : room::none;
 }
 
-inline room room_of(const kv::ring_options& o, std::span<const wish> wishes) {
-    return std::ranges::all_of(wishes, [&](const wish& w) { return w.pending + w.rows <= o.step; }) ? room::enough : room::none;
-}
-
-/// Enough where every sequence could have blocks of its own, none where one alone has too few; sharing decides between.
-inline room room_of(const kv::paged_options& o, std::span<const wish> wishes) {
-    const std::size_t blocks = ceil_div(o.tokens, o.block);
+/// Whether sequences that take so many tokens each have room where every one owns `most`, or where all share blocks: enough where all
+/// could have some of their own, none where one alone has too few; sharing decides between.
+template <class Blocks>
+room blocks_fit(std::size_t blocks, std::span<const wish> wishes, const Blocks& blocks_for) {
     std::size_t sum = 0, most = 0;
     for (const wish& w : wishes) {
-        sum += ceil_div(w.length + w.rows, o.block);
-        most = std::max(most, ceil_div(w.length + w.rows, o.block));
+        sum += blocks_for(w.length + w.rows);
+        most = std::max(most, blocks_for(w.length + w.rows));
     }
     return sum <= blocks ? room::enough : most > blocks ? room::none : room::either;
+}
+inline room each_fits(std::size_t most, std::span<const wish> wishes) {
+    return std::ranges::all_of(wishes, [&](const wish& w) { return w.length + w.rows <= most; }) ? room::enough : room::none;
 }
 
 }  // namespace skald::test

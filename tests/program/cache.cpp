@@ -120,3 +120,31 @@ TEST_CASE("cache save keeps a text, exactly or encoded, and cache load goes on f
     CHECK(skald_program(folder, {"cache", "save", model, "-p", text, "-o", kept("none.kv"), "--quality", "6"}).status == 2);
     CHECK(skald_program(folder, {"cache", "save", model, "-p", text, "-o", kept("none.kv"), "--quality", "2", "--exact"}).status == 2);
 }
+
+TEST_CASE("cache save and load keep tiers and what an eviction policy left") {
+    const temporary_folder folder;
+    const std::string model = data_file("tiny-llama.gguf"), text = "the cat sat on the mat and the dog sat on the log";
+    const std::string kept = (folder.path() / "kept.kv").string();
+    const auto with = [&](std::vector<std::string> arguments) {
+        for (const char* more : {"-n", "12", "--temp", "0", "--ignore-end", "-q"}) arguments.emplace_back(more);
+        return skald_program(folder, arguments);
+    };
+    for (const std::string cache : {"tiered:f16/8,q4", "radix:kivi2", "h2o:16:q8"}) {
+        CAPTURE(cache);
+        REQUIRE(skald_program(folder, {"cache", "save", model, "-p", text, "-o", kept, "--exact", "--kv", cache}).status == 0);
+        const outcome read = with({"run", model, "--raw", "-p", text, "--kv", cache});
+        const outcome loaded = with({"cache", "load", model, kept, "--kv", cache});
+        REQUIRE(read.status == 0);
+        CHECK(loaded.out == read.out);
+        CHECK(skald_program(folder, {"cache", "load", model, kept, "--kv", "paged:f16"}).one_error_line("is of a cache whose kind is"));
+        CHECK(skald_program(folder, {"cache", "save", model, "-p", text, "-o", kept, "--kv", cache}).one_error_line("cannot be encoded"));
+    }
+    const outcome as_json = skald_program(folder, {"cache", "inspect", kept, "--json"});
+    REQUIRE(as_json.status == 0);
+    const nlohmann::json j = nlohmann::json::parse(as_json.out);
+    CHECK(j["codec"] == "q8");
+    CHECK(j["cache"]["kind"] == "evicting");
+    CHECK(j["cache"]["budget"] == "16 tokens");
+    const outcome as_text = skald_program(folder, {"cache", "inspect", kept});
+    CHECK(as_text.out.find("policy        h2o (recent_share 0.5)\n") != std::string::npos);
+}

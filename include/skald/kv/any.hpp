@@ -188,20 +188,20 @@ private:
         }
         void save([[maybe_unused]] sequence_id s, [[maybe_unused]] std::span<const token_id> tokens, [[maybe_unused]] std::string_view note,
                   [[maybe_unused]] const state_sink& sink, [[maybe_unused]] const state_options& options) override {
-            if constexpr (Cache::schedule_invariant)
+            if constexpr (states_kept)
                 kv::save(cache, s, tokens, sink, options, note);
             else
                 refuse_states();
         }
         saved_text restore([[maybe_unused]] sequence_id s, [[maybe_unused]] const state_source& source, [[maybe_unused]] bool whole,
                            [[maybe_unused]] const state_options& options) override {
-            if constexpr (Cache::schedule_invariant)
+            if constexpr (states_kept)
                 return detail::restore(cache, s, source, whole, options);
             else
                 refuse_states();
         }
         void require_fit([[maybe_unused]] const state_header& saved, [[maybe_unused]] const state_options& options) const override {
-            if constexpr (Cache::schedule_invariant)
+            if constexpr (states_kept)
                 kv::require_fit(cache, saved, options);
             else
                 refuse_states();
@@ -210,14 +210,14 @@ private:
             if constexpr (rows_reached)
                 return detail::select_rows(cache, s);
             else
-                refuse_states();
+                refuse_rows();
         }
         void load_rows([[maybe_unused]] std::size_t layer, [[maybe_unused]] position from, [[maybe_unused]] position to,
                        [[maybe_unused]] std::span<float> out) const override {
             if constexpr (rows_reached)
                 detail::load_rows(cache, layer, from, to, out);
             else
-                refuse_states();
+                refuse_rows();
         }
         void store_rows([[maybe_unused]] std::size_t layer, [[maybe_unused]] std::size_t head, [[maybe_unused]] position from,
                         [[maybe_unused]] std::span<const float> keys, [[maybe_unused]] std::span<const float> values,
@@ -225,12 +225,16 @@ private:
             if constexpr (rows_reached)
                 detail::store_rows(cache, layer, head, from, keys, values, scratch);
             else
-                refuse_states();
+                refuse_rows();
         }
+        static constexpr bool states_kept = Cache::schedule_invariant || storable_cache<Cache>;
         static constexpr bool rows_reached = Cache::schedule_invariant && transcodable_cache<Cache>;
         [[noreturn]] static void refuse_states() {
+            fail(errc::unsupported, "kv cache", "sequences of a cache that does not read by position alone cannot be saved or restored");
+        }
+        [[noreturn]] static void refuse_rows() {
             fail(errc::unsupported, "kv cache",
-                 "sequences of a cache that drops tokens or keeps tiers cannot be saved, restored or encoded");
+                 "sequences of a cache that drops tokens or keeps tiers cannot be encoded; save them as they are");
         }
         Cache cache;
     };

@@ -52,6 +52,7 @@ class budget_cache {
     using slot = detail::budget_slot;
     using place = slot::place;
     static constexpr bool lets_go = detail::lets_go<WhenFull>, spills = detail::spills<WhenFull>;
+    static constexpr bool saves_itself = storable_cache<storage> || detail::self_saving_cache<storage>;
 
 public:
     static constexpr bool schedule_invariant = storage::schedule_invariant;
@@ -72,7 +73,7 @@ public:
           saved_(spills ? sequences : 0, memory),
           storage_(policy.make(shape, memory)) {
         std::ranges::fill(slots_.span(), slot{});
-        if (spills && longest_step_ < detail::state_chunk)
+        if (spills && !storable_cache<storage> && longest_step_ < detail::state_chunk)
             fail(errc::invalid_argument, "kv cache", "steps of ", longest_step_, " tokens at most; sequences come back in steps of ",
                  detail::state_chunk, ": raise .step");
     }
@@ -261,24 +262,24 @@ public:
         storage_.unpin(pinned);
     }
 
-    // What kv::save, restore and encode ask for, of storages of a run-time kind.
+    // What kv::save, restore and encode ask for, of storages that keep more than rows by position, or are of a run-time kind.
     void save(sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink, const state_options& options)
-        requires requires(storage& c) { c.save(s, tokens, note, sink, options); }
+        requires saves_itself
     {
-        storage_.save(bring(s).stored, tokens, note, sink, options);
+        kv::save(storage_, bring(s).stored, tokens, sink, options, note);
     }
     saved_text restore(sequence_id s, const state_source& source, bool whole, const state_options& options)
-        requires requires(storage& c) { c.restore(s, source, whole, options); }
+        requires saves_itself
     {
         slot& here = bring(s);
-        saved_text out = storage_.restore(here.stored, source, whole, options);
+        saved_text out = detail::restore(storage_, here.stored, source, whole, options);
         here.committed = storage_.length(here.stored);
         return out;
     }
     void require_fit(const state_header& saved, const state_options& options) const
-        requires requires(const storage& c) { c.require_fit(saved, options); }
+        requires saves_itself
     {
-        storage_.require_fit(saved, options);
+        kv::require_fit(storage_, saved, options);
     }
     void load_rows(std::size_t layer, position from, position to, std::span<float> out) const
         requires requires(const storage& c) { c.load_rows(layer, from, to, out); }

@@ -18,6 +18,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include <skald/attention/layer.hpp>
@@ -28,6 +29,7 @@
 #include <skald/kv/detail/kept_tokens.hpp>
 #include <skald/kv/eviction.hpp>
 #include <skald/kv/eviction_policies.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -184,6 +186,35 @@ public:
             slots_[layer * table_.size()] = {s.index, static_cast<position>(tokens_.kept(s.index, layer))};
     }
 
+    // What storable_cache asks for; the policy's settings, too, must be alike, and how many observations can be taken back, so that what
+    // comes back is evicted from as it would have been.
+
+    state_form form() const {
+        return {.codec = std::string(Codec::name),
+                .row_bytes = row_bytes(),
+                .terms = {{"kind", "evicting"},
+                          {"policy", concat(policy().name(), detail::settings_of(policy()))},
+                          {"budget", concat(options_.budget, " tokens")},
+                          {"slack", concat(options_.slack, " tokens")},
+                          {"undo", concat(detail::observations_of(policy(), options_), " observations")}}};
+    }
+    position committed(sequence_id s) const { return table_.at(s).committed; }
+
+    // Beside what kept_table writes: of each head keys, then values. // (kept, row_bytes)
+    void write_kept(sequence_id s, position length, const state_put& put) const {
+        tokens_.write(s.index, length, length == committed(s), put, [&](std::size_t layer, std::size_t h, std::size_t count) {
+            for (const bool values : {false, true}) put({row(values, s.index, layer, h, 0), count * row_bytes()});
+        });
+    }
+    void read_kept(sequence_id s, position length, const state_plan&, const state_get& get, std::string_view place) {
+        if (static_cast<std::size_t>(length) > longest)
+            fail(errc::cache_full, place, "has ", length, " tokens; positions end at ", longest);
+        tokens_.read(s.index, length, get, place, [&](std::size_t layer, std::size_t h, std::size_t count) {
+            for (const bool values : {false, true}) get({row(values, s.index, layer, h, 0), count * row_bytes()});
+        });
+        table_.at(s) = {.length = length, .committed = length, .open = true};
+    }
+
     /// A run over the slots of a layer.
     std::tuple<run> view(std::size_t layer) const noexcept {
         return {run(row(false, 0, layer, 0, 0), row(true, 0, layer, 0, 0), slots_.data() + layer * table_.size(), shape_.kv_heads,
@@ -334,6 +365,6 @@ struct evicting {
     std::string name() const { return concat(choice.name(), ":", options.budget, ":", Codec::name); }
 };
 
-static_assert(kv_cache<evicting_cache<h2o, f16>> && policy<evicting<tova, f16>>);
+static_assert(storable_cache<evicting_cache<h2o, f16>> && policy<evicting<tova, f16>>);
 
 }  // namespace skald::kv

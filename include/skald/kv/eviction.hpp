@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include <skald/core/error.hpp>
 #include <skald/core/types.hpp>
 
 namespace skald::kv {
@@ -32,6 +33,8 @@ struct observed_row {
 /// | p.worth(kept, worth)                   | what each token is worth // (tokens). Tokens of least worth are dropped when too many are   |
 /// |                                        | committed, of equal ones the oldest; NaN is worth least                                     |
 /// | p.layer_budget(layer, layers, budget)  | optional: the budget of a layer; else all have the same                                     |
+/// | p.settings()                           | optional: what else than its name its choices depend on, in printable ASCII, so that        |
+/// |                                        | sequences are not restored under another policy                                             |
 template <class P>
 concept eviction_policy = std::copyable<P> && requires(const P p, const kept_tokens& kept, std::span<float> worth) {
     { p.name() } -> std::convertible_to<std::string>;
@@ -62,6 +65,13 @@ std::size_t layer_budget(const P& p, std::size_t layer, std::size_t layers, std:
         return p.layer_budget(layer, layers, budget);
     else
         return budget;
+}
+template <class P>
+std::string settings_of(const P& p) {
+    if constexpr (requires { p.settings(); })
+        return concat(" (", p.settings(), ")");
+    else
+        return {};
 }
 template <class P>
 std::size_t observed_rows(const P& p, std::size_t rows) {

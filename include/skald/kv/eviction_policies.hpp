@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include <skald/core/error.hpp>
 #include <skald/kv/eviction.hpp>
 
 namespace skald::kv {
@@ -19,6 +20,7 @@ struct recent {
     std::size_t sinks = 0;
 
     std::string name() const { return sinks == 0 ? "recent" : "sinks"; }
+    std::string settings() const { return concat("sinks ", sinks); }
 
     void worth(const kept_tokens& kept, std::span<float> worth) const noexcept {
         for (std::size_t i = 0; i < worth.size(); ++i)
@@ -32,6 +34,7 @@ struct h2o {
     float recent_share = 0.5f;
 
     std::string name() const { return "h2o"; }
+    std::string settings() const { return concat("recent_share ", recent_share); }
 
     std::size_t observed(std::size_t rows) const noexcept { return rows; }
     void observe(const kept_tokens& kept, const observed_row& row) const noexcept {
@@ -50,6 +53,7 @@ struct tova {
     bool each_head = false;
 
     std::string name() const { return "tova"; }
+    std::string settings() const { return concat("each_head ", each_head); }
 
     std::size_t observed(std::size_t) const noexcept { return 1; }
     bool whole_layer() const noexcept { return !each_head; }
@@ -72,6 +76,7 @@ struct snapkv {
     std::size_t pool = 7;  ///< odd
 
     std::string name() const { return "snapkv"; }
+    std::string settings() const { return concat("window ", window, " pool ", pool); }
 
     std::size_t observed(std::size_t rows) const noexcept { return rows < window ? 0 : window; }
     bool whole_steps() const noexcept { return true; }
@@ -111,6 +116,7 @@ struct pyramid : snapkv {
     std::size_t steepness = 20;
 
     std::string name() const { return "pyramid"; }
+    std::string settings() const { return concat(snapkv::settings(), " steepness ", steepness); }
 
     std::size_t layer_budget(std::size_t layer, std::size_t layers, std::size_t budget) const noexcept {
         if (layers < 2 || budget <= window || steepness == 0) return budget;

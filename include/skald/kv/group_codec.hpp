@@ -10,6 +10,7 @@
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/codec.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -33,7 +34,9 @@ struct source_rows {
 /// | key_codec, value_codec                  | what reads a row of a sealed group: row_bytes(width) and decode, as a codec   |
 /// | key_bytes(width), value_bytes(width)    | bytes of a group of keys, of values                                           |
 /// | first_key(width), first_value(width)    | where row 0 stands in it; the others follow, row_bytes(width) apart           |
-/// | seal_keys<V>(rows, width, out)          | source_rows to a group; also seal_values                                      |
+/// | seal_keys<V>(rows, width, out)          | source_rows to a group, all its bytes; also seal_values                       |
+/// | plausible_keys(width, bytes)            | optional, also plausible_values: whether addresses that a row reads in a      |
+/// |                                         | group stay inside it; of bytes from outside                                   |
 template <class G>
 concept group_codec = requires(std::size_t width, const std::byte* row) {
     { G::name } -> std::convertible_to<std::string_view>;
@@ -48,6 +51,22 @@ concept group_codec = requires(std::size_t width, const std::byte* row) {
     { G::first_key(width) } -> std::same_as<std::size_t>;
     { G::first_value(width) } -> std::same_as<std::size_t>;
 };
+
+/// Whether rows can be read from a group's bytes, whoever made them.
+template <group_codec G>
+bool plausible_group(bool keys, std::size_t width, const std::byte* bytes) noexcept {
+    if constexpr (requires { G::plausible_keys(width, bytes); })
+        return keys ? G::plausible_keys(width, bytes) : G::plausible_values(width, bytes);
+    else
+        return true;
+}
+
+/// Adds what saved sequences say of groups.
+template <group_codec G>
+void describe_groups(state_terms& terms) {
+    terms.push_back({"cold codec", std::string(G::name)});
+    terms.push_back({"group", concat(G::tokens, " tokens")});
+}
 
 /// Rows one after another, each encoded by itself.
 template <codec Codec, std::size_t Tokens = 32>

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory_resource>
+#include <span>
 #include <string>
 #include <tuple>
 
@@ -185,6 +186,22 @@ public:
         const std::size_t keys = Cold::key_bytes(shape_.width()), values = Cold::value_bytes(shape_.width()), own = 2 * apart();
         if (plane <= own) return plane / 2 * (keys + values) + plane % 2 * keys;
         return apart() * (keys + values) + (plane - own) / 2 * (pair_keys() + pair_values()) + plane % 2 * pair_keys();
+    }
+
+    std::size_t first_bytes(std::size_t plane) const noexcept {
+        return (plane < 2 * apart() ? 1 : 2) * sinks_ * Hot::row_bytes(shape_.width());
+    }
+    void describe(state_terms& terms) const {
+        terms[0].value = "merged tiers";
+        describe_groups<Cold>(terms);
+        terms.push_back({"sinks", concat(sinks_, " tokens")});
+        terms.push_back({"merging", concat("from layer ", middle(), ", ", how_.share, " of the way, ", how_.far, " of the angles, ",
+                                           how_.kept, " of 64 tokens kept")});
+    }
+    bool plausible(std::size_t plane, std::span<const std::byte> bytes) const noexcept {
+        const bool keys = plane % 2 == 0;
+        if (plane < 2 * apart()) return plausible_group<Cold>(keys, shape_.width(), bytes.data());
+        return group_of_two::plausible(keys, shape_.width(), how_.kept_of(tokens), bytes.data());
     }
 
     template <class HotOf, class PlaneAt>

@@ -116,6 +116,7 @@ struct merged_row {
         std::memcpy(row + sizeof length, &offset, sizeof offset);
     }
     static std::uint16_t length(const std::byte* row) noexcept { return read(row); }
+    static std::size_t behind(const std::byte* row) noexcept { return read(row + sizeof(std::uint16_t)); }
 
     template <format::float_vector V>
     static V decode(const std::byte* row, std::size_t i) noexcept {
@@ -141,7 +142,7 @@ private:
         std::memcpy(&out, at, sizeof out);
         return out;
     }
-    static const std::byte* body(const std::byte* row) noexcept { return row + read(row + sizeof(std::uint16_t)); }
+    static const std::byte* body(const std::byte* row) noexcept { return row + behind(row); }
 };
 
 /// A group of tokens of two layers. Rows of the first layer, rows of the second, directions, and what is kept as it is: (2, kept) rows, in
@@ -173,7 +174,30 @@ struct merged_group {
         seal<false, V>(a, b, width, skip, how, out);
     }
 
+    /// Whether the rows of a group of such bytes stand in it: one as it is in a place for such, any other where its direction does.
+    static bool plausible(bool keys, std::size_t width, std::size_t kept, const std::byte* group) noexcept {
+        return keys ? plausible<true>(width, kept, group) : plausible<false>(width, kept, group);
+    }
+
 private:
+    template <bool Key>
+    static bool plausible(std::size_t width, std::size_t kept, const std::byte* group) noexcept {
+        using row_codec = std::conditional_t<Key, key_codec, value_codec>;
+        using direction = std::conditional_t<Key, typename Cold::key_codec, typename Cold::value_codec>;
+        using as_is = kept_codec<direction>;
+        const std::size_t first = group_at + (Key ? Cold::first_key(width) : Cold::first_value(width));
+        for (std::size_t r = 0; r < 2 * tokens; ++r) {
+            const std::size_t row = r * row_codec::row_bytes(width), at = row + row_codec::behind(group + row);
+            if (row_codec::length(group + row) != detail::no_length) {
+                if (at != first + r % tokens * direction::row_bytes(width)) return false;
+            } else if (at < kept_at<Key>(width) || at - kept_at<Key>(width) >= 2 * kept * as_is::row_bytes(width) ||
+                       (at - kept_at<Key>(width)) % as_is::row_bytes(width) != 0) {
+                return false;
+            }
+        }
+        return plausible_group<Cold>(Key, width, group + group_at);
+    }
+
     static constexpr std::size_t line = 64;
     static constexpr std::size_t group_at = round_up(first_row(2), line);
 
@@ -236,6 +260,7 @@ private:
             Cold::template seal_keys<V>(merged, width, out + group_at);
         else
             Cold::template seal_values<V>(merged, width, out + group_at);
+        std::memset(out + kept_at<Key>(width), 0, bytes<Key>(width, how.kept_of(tokens)) - kept_at<Key>(width));
 
         const std::size_t first = group_at + (Key ? Cold::first_key(width) : Cold::first_value(width));
         for (std::size_t r = 0, place = 0; r < tokens; ++r) {

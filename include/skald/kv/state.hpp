@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Saved sequences: the tokens of one sequence with their encoded keys and values, written to a sink and read back, bitwise, into any
-// cache of the same shape and codec; storage, block size and room may differ. Nothing is computed on the way. For files, state_file.hpp;
-// for what the bytes are, state_format.hpp.
+// cache of the same shape and codec; storage, block size and room may differ. Of tiers and of what an eviction policy left
+// (state_terms.hpp) the cache says besides what must be alike. Nothing is computed on the way. For files, state_file.hpp; for what the
+// bytes are, state_format.hpp.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -21,6 +22,7 @@
 #include <skald/kv/cache.hpp>
 #include <skald/kv/state_format.hpp>
 #include <skald/kv/state_stream.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -35,7 +37,8 @@ struct checked_state {
     std::uint64_t bytes = 0;  ///< of the stream
 };
 
-/// A cache whose rows can be reached. Another one, as a cache of a run-time kind, has save, restore and require_fit as members.
+/// A cache whose rows can be reached. Another one is a storable_cache, or, as a cache of a run-time kind, has save, restore and require_fit
+/// as members.
 template <class C>
 concept viewable_cache = kv_cache<C> && requires(C c, sequence_id s, std::size_t layer) {
     c.select(s);
@@ -43,6 +46,22 @@ concept viewable_cache = kv_cache<C> && requires(C c, sequence_id s, std::size_t
 };
 
 namespace detail {
+
+/// Throws errc::unsupported for a name that no stream has room for.
+inline state_header header_of(const cache_shape& shape, std::string codec, std::size_t row_bytes, const state_options& options) {
+    if (codec.empty() || codec.size() > most_codec_name)
+        fail(errc::unsupported, options.place, "the codec's name, '", codec, "', does not fit saved sequences; it may have 1 to ",
+             most_codec_name, " characters");
+    return {.shape = shape, .codec = std::move(codec), .row_bytes = row_bytes, .model = options.model};
+}
+
+template <storable_cache Cache>
+state_header header_of(const Cache& cache, const state_options& options) {
+    state_form form = cache.form();
+    state_header out = header_of(cache.shape(), std::move(form.codec), form.row_bytes, options);
+    out.terms = std::move(form.terms);
+    return out;
+}
 
 /// The codec of all runs of a cache.
 template <class Cache>
@@ -60,16 +79,14 @@ struct state_codec {
 };
 
 template <class Cache>
+    requires(!storable_cache<Cache>)
 state_header header_of(const Cache& cache, const state_options& options) {
     using codec = typename state_codec<Cache>::type;
     const cache_shape shape = cache.shape();
     std::string name(codec::name);
     if constexpr (requires { cache.reading(); }) name += concat("/", cache.reading());
     if (shape.latent) name += latent_mark;
-    if (name.size() > most_codec_name)
-        fail(errc::unsupported, options.place, "the codec's name, '", name, "', is too long for saved sequences; it may have ",
-             most_codec_name, " characters");
-    return {.shape = shape, .codec = std::move(name), .row_bytes = codec::row_bytes(shape.width()), .model = options.model};
+    return header_of(shape, std::move(name), codec::row_bytes(shape.width()), options);
 }
 
 /// f(run, first, count) for stretches that together are the positions [from, to) of segment 0, in order.
@@ -122,31 +139,24 @@ private:
     bool kept_ = false;
 };
 
+/// Throws for what cannot be saved of a sequence of so many committed tokens.
+inline void require_tokens(std::span<const token_id> tokens, position committed, std::string_view place) {
+    if (tokens.size() > static_cast<std::size_t>(committed))
+        fail(errc::invalid_argument, place, tokens.size(), " tokens were to be saved of a sequence of ", committed);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        if (tokens[i] < 0) fail(errc::invalid_argument, place, "token ", i, " is ", tokens[i], "; ids are not negative");
+}
+
 template <viewable_cache Cache>
 void save_rows(Cache& cache, sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
                const state_options& options) {
     state_header h = header_of(cache, options);
     cache.select(s);
-    const auto committed = std::apply([](const auto&... run) { return std::max({run.end(0)...}); }, cache.view(0));
-    if (tokens.size() > static_cast<std::size_t>(committed))
-        fail(errc::invalid_argument, options.place, tokens.size(), " tokens were to be saved of a sequence of ", committed);
+    require_tokens(tokens, std::apply([](const auto&... run) { return std::max({run.end(0)...}); }, cache.view(0)), options.place);
     h.tokens = tokens.size();
     h.note_bytes = note.size();
-    require_sizes(h, errc::invalid_argument, options.place);
-    for (std::size_t i = 0; i < tokens.size(); ++i)
-        if (tokens[i] < 0) fail(errc::invalid_argument, options.place, "token ", i, " is ", tokens[i], "; ids are not negative");
-
-    state_head head{.layers = static_cast<std::uint32_t>(h.shape.layers),
-                    .kv_heads = static_cast<std::uint32_t>(h.shape.kv_heads),
-                    .head_dim = static_cast<std::uint32_t>(h.shape.head_dim),
-                    .row_bytes = static_cast<std::uint32_t>(h.row_bytes),
-                    .note_bytes = static_cast<std::uint32_t>(note.size()),
-                    .tokens = h.tokens,
-                    .model = h.model};
-    std::copy(h.codec.begin(), h.codec.end(), head.codec.begin());
     state_writer out(sink, options.memory);
-    out.put(std::as_bytes(std::span(&head, 1)));
-    out.end_section();
+    write_header(out, h, options.place);
     out.put(std::as_bytes(std::span(note)));
     each_chunk(tokens.size(), [&](position from, position to) {
         out.put(std::as_bytes(tokens.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from))));
@@ -156,10 +166,15 @@ void save_rows(Cache& cache, sequence_id s, std::span<const token_id> tokens, st
     out.end_section();
 }
 
-template <viewable_cache Cache>
-saved_text restore_rows(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
+template <class Cache>
+void require_empty(const Cache& cache, sequence_id s, const state_options& options) {
     if (cache.length(s) != 0)
         fail(errc::invalid_argument, options.place, "the sequence to restore it into holds ", cache.length(s), " tokens; it must be empty");
+}
+
+template <viewable_cache Cache>
+saved_text restore_rows(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
+    require_empty(cache, s, options);
     state_reader in(source, options.place, options.memory);
     const state_header h = read_header(in, options.place);
     require_same(h, header_of(cache, options), options.place);
@@ -180,12 +195,64 @@ saved_text restore_rows(Cache& cache, sequence_id s, const state_source& source,
     return out;
 }
 
+template <storable_cache Cache>
+void save_kept(Cache& cache, sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
+               const state_options& options) {
+    state_header h = header_of(cache, options);
+    require_tokens(tokens, cache.committed(s), options.place);
+    const auto length = static_cast<position>(tokens.size());
+    if (!cache.keeps(s, length))
+        fail(errc::unsupported, options.place, "of the first ", length, " tokens of a sequence of ", cache.committed(s),
+             " not all is kept that a next one would read; save the whole sequence");
+    h.tokens = tokens.size();
+    h.note_bytes = note.size();
+    cache.write_kept(s, length, [&](std::span<const std::byte> bytes) { h.kept_bytes += bytes.size(); });
+    state_writer out(sink, options.memory);
+    write_header(out, h, options.place);
+    out.put(std::as_bytes(std::span(note)));
+    out.put(std::as_bytes(tokens));
+    cache.write_kept(s, length, [&](std::span<const std::byte> bytes) { out.put(bytes); });
+    out.end_section();
+}
+
+template <storable_cache Cache>
+saved_text restore_kept(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
+    require_empty(cache, s, options);
+    state_reader in(source, options.place, options.memory);
+    const state_header h = read_header(in, options.place);
+    require_same(h, header_of(cache, options), options.place);
+    in.begin_section(body_bytes(h, options.place));
+    saved_text out{.tokens = {}, .note = read_note(in, h)};
+    each_chunk(h.tokens,
+               [&](position from, position to) { read_tokens(in, static_cast<std::size_t>(to - from), out.tokens, options.place); });
+    filling guard(cache, s);
+    const auto require_left = [&](bool enough) {
+        if (!enough) fail(errc::bad_file, options.place, "what it says of its length and what it holds of its keys and values differ");
+    };
+    const auto get = [&](std::span<std::byte> bytes) {
+        require_left(bytes.size() <= in.left());
+        in.get(bytes);
+    };
+    cache.read_kept(s, static_cast<position>(h.tokens), [&](const segment& step) { cache.plan({&step, 1}); }, get, options.place);
+    require_left(in.left() == 0);
+    if (whole) in.expect_end();
+    guard.keep();
+    return out;
+}
+
+template <class Cache>
+concept self_saving_cache = kv_cache<Cache> && requires(Cache c, sequence_id s, const state_source& source, const state_options& o) {
+    c.restore(s, source, true, o);
+};
+
 template <kv_cache Cache>
 saved_text restore(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
-    if constexpr (viewable_cache<Cache>)
-        return restore_rows(cache, s, source, whole, options);
-    else if constexpr (requires { cache.restore(s, source, whole, options); })
+    if constexpr (self_saving_cache<Cache>)
         return cache.restore(s, source, whole, options);
+    else if constexpr (storable_cache<Cache>)
+        return restore_kept(cache, s, source, whole, options);
+    else if constexpr (viewable_cache<Cache>)
+        return restore_rows(cache, s, source, whole, options);
     else
         static_assert(viewable_cache<Cache>,
                       "skald: only a cache that shows its rows can be restored: it needs select(sequence) and view(layer)");
@@ -204,34 +271,38 @@ inline state_source source_of(std::span<const std::byte> bytes) {
 }  // namespace detail
 
 /// Writes the first tokens.size() committed tokens of a sequence: `tokens` are their ids. The cache keeps all it has, but a step that was
-/// planned is over. Throws errc::invalid_argument for more tokens than are committed, errc::unsupported where a cache has dropped some, and
-/// what the sink throws. Cost: the bytes of the rows are copied once; the sink gets at most 64 KiB at a time.
+/// planned is over. Throws errc::invalid_argument for more tokens than are committed, errc::unsupported where a cache has dropped some (of
+/// tiers and evicting storage, where it could not be truncated to them), and what the sink throws. Cost: the bytes of the rows are copied
+/// once; the sink gets at most 64 KiB at a time.
 template <kv_cache Cache>
 void save(Cache& cache, sequence_id s, std::span<const token_id> tokens, const state_sink& sink, const state_options& options = {},
           std::string_view note = {}) {
-    if constexpr (viewable_cache<Cache>)
-        detail::save_rows(cache, s, tokens, note, sink, options);
-    else if constexpr (requires { cache.save(s, tokens, note, sink, options); })
+    if constexpr (detail::self_saving_cache<Cache>)
         cache.save(s, tokens, note, sink, options);
+    else if constexpr (storable_cache<Cache>)
+        detail::save_kept(cache, s, tokens, note, sink, options);
+    else if constexpr (viewable_cache<Cache>)
+        detail::save_rows(cache, s, tokens, note, sink, options);
     else
         static_assert(viewable_cache<Cache>,
                       "skald: only a cache that shows its rows can be saved: it needs select(sequence) and view(layer)");
 }
 
-/// Throws errc::invalid_argument unless what was saved is of the model that the options name and of the cache's shape and codec.
+/// Throws errc::invalid_argument unless what was saved is of the model that the options name, of the cache's shape and codec, and of its
+/// terms, where it has some.
 template <kv_cache Cache>
 void require_fit(const Cache& cache, const state_header& saved, const state_options& options = {}) {
-    if constexpr (viewable_cache<Cache>)
-        detail::require_same(saved, detail::header_of(cache, options), options.place);
-    else
+    if constexpr (detail::self_saving_cache<Cache>)
         cache.require_fit(saved, options);
+    else
+        detail::require_same(saved, detail::header_of(cache, options), options.place);
 }
 
 /// Reads a saved sequence into an empty one and commits it. The source is read to the end of the saved sequence and no further.
 ///
 /// Throws errc::bad_file for what is none, is damaged or cut off, errc::unsupported for another version, errc::invalid_argument for that
-/// of another model, shape or codec and for a sequence that holds tokens, errc::cache_full, and what the source throws; the sequence is
-/// then empty as it was.
+/// of another model, shape, codec or terms and for a sequence that holds tokens, errc::cache_full, and what the source throws; the sequence
+/// is then empty as it was.
 template <kv_cache Cache>
 saved_text restore(Cache& cache, sequence_id s, const state_source& source, const state_options& options = {}) {
     return detail::restore(cache, s, source, false, options);
@@ -262,11 +333,13 @@ inline checked_state check(const state_source& source, const state_options& opti
     checked_state out{.header = detail::read_header(in, options.place), .text = {}};
     in.begin_section(detail::body_bytes(out.header, options.place));
     out.text.note = detail::read_note(in, out.header);
-    const std::uint64_t rows = detail::row_set_bytes(out.header, options.place).value();
+    const bool by_position = out.header.terms.empty();
+    const std::uint64_t rows = by_position ? detail::row_set_bytes(out.header, options.place).value() : 0;
     detail::each_chunk(out.header.tokens, [&](position from, position to) {
         detail::read_tokens(in, static_cast<std::size_t>(to - from), out.text.tokens, options.place);
         in.skip(rows * static_cast<std::uint64_t>(to - from));
     });
+    in.skip(out.header.kept_bytes);
     in.expect_end();
     out.bytes = in.position();
     return out;

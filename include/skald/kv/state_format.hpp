@@ -3,7 +3,8 @@
 // The format of saved sequences: what stands in a stream, and how it is read without trusting it. Two sections in frames
 // (state_stream.hpp), all numbers little endian: the fields of detail::state_head; then the note, and for every 64 tokens, the last ones
 // maybe fewer, their ids and layer by layer their keys and values // (kv_heads, tokens, row_bytes); of latents, whose codec's name ends
-// with "/latent", the keys alone.
+// with "/latent", the keys alone. That is version 1. Sequences that are more than that (state_terms.hpp) are version 2: after the head, a
+// section of their cache's terms, detail::state_more; then the note, the ids and what the cache writes.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -21,6 +22,7 @@
 #include <skald/core/types.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/state_stream.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -39,6 +41,8 @@ struct state_header {
     std::uint64_t model = 0;      ///< state_options::model, when it was saved
     std::uint64_t tokens = 0;
     std::uint64_t note_bytes = 0;
+    state_terms terms{};           ///< none where rows by position are all there is
+    std::uint64_t kept_bytes = 0;  ///< with terms: what the cache wrote
 };
 
 /// What a saved sequence holds beside keys and values.
@@ -56,19 +60,60 @@ inline constexpr std::string_view latent_mark = "/latent";  // ends the codec's 
 
 struct state_head {
     std::array<char, 8> magic{'S', 'K', 'A', 'L', 'D', 'K', 'V', '\n'};
-    std::uint32_t version = 1;
+    std::uint32_t version = 1;  // 2 with terms
     std::uint32_t layers = 0, kv_heads = 0, head_dim = 0, row_bytes = 0, note_bytes = 0;
     std::uint64_t tokens = 0, model = 0;
     std::array<char, most_codec_name + 1> codec{};  // then zeros
 };
 static_assert(sizeof(state_head) == 80 && std::is_trivially_copyable_v<state_head>);
 
+struct state_more {
+    std::uint64_t kept_bytes = 0;
+    std::array<char, 504> terms{};  // a line each, "name=value\n"; then zeros
+};
+static_assert(sizeof(state_more) == 512 && std::is_trivially_copyable_v<state_more>);
+
 inline checked_size row_set_bytes(const state_header& h, std::string_view place) {
     return ((checked_size(h.shape.layers, place) * h.shape.planes()) * h.shape.kv_heads) * h.row_bytes;
 }
 
 inline std::uint64_t body_bytes(const state_header& h, std::string_view place) {
+    if (!h.terms.empty()) return (checked_size(h.kept_bytes, place) + sizeof(token_id) * h.tokens + h.note_bytes).value();
     return ((row_set_bytes(h, place) + sizeof(token_id)) * h.tokens + h.note_bytes).value();
+}
+
+constexpr bool is_printable(char c) noexcept { return c >= ' ' && c <= '~'; }
+
+/// Throws errc::unsupported where there is no room for the terms, or no line is made of one.
+inline state_more more_of(const state_header& h, std::string_view place) {
+    std::string lines;
+    for (const state_term& t : h.terms) {
+        if (t.name.empty() || t.name.find('=') != std::string::npos || !std::ranges::all_of(t.name + t.value, is_printable))
+            fail(errc::unsupported, place, "'", t.name, "' and '", t.value, "', which the cache says of itself, are not printable ASCII");
+        lines += concat(t.name, "=", t.value, "\n");
+    }
+    state_more out{.kept_bytes = h.kept_bytes};
+    if (lines.size() > out.terms.size())
+        fail(errc::unsupported, place, "the cache says ", lines.size(), " bytes of itself; saved sequences have room for ",
+             out.terms.size());
+    std::copy(lines.begin(), lines.end(), out.terms.begin());
+    return out;
+}
+
+/// Throws errc::bad_file.
+inline state_terms terms_of(const state_more& more, std::string_view place) {
+    state_terms out;
+    auto at = more.terms.begin();
+    for (const auto end = more.terms.end(); at != end && *at != '\0';) {
+        const auto line = std::find(at, end, '\n'), sign = std::find(at, line, '=');
+        if (line == end || sign == at || sign == line || !std::all_of(at, line, is_printable))
+            fail(errc::bad_file, place, "what it says of its cache cannot be read");
+        out.push_back({std::string(at, sign), std::string(sign + 1, line)});
+        at = line + 1;
+    }
+    if (out.empty() || std::any_of(at, more.terms.end(), [](char c) { return c != '\0'; }))
+        fail(errc::bad_file, place, "what it says of its cache cannot be read");
+    return out;
 }
 
 /// Throws unless sizes are such as models have; products of them then fit 64 bits.
@@ -90,16 +135,15 @@ inline state_header read_header(state_reader& in, std::string_view place) {
     in.begin_section(sizeof head);
     in.get(std::as_writable_bytes(std::span(&head, 1)));
     if (head.magic != state_head{}.magic) fail(errc::bad_file, place, "is no saved sequence");
-    if (head.version != state_head{}.version)
-        fail(errc::unsupported, place, "holds a saved sequence of version ", head.version, "; this program reads version ",
-             state_head{}.version);
+    if (head.version != 1 && head.version != 2)
+        fail(errc::unsupported, place, "holds a saved sequence of version ", head.version, "; this program reads versions 1 and 2");
     const auto end = std::find(head.codec.begin(), head.codec.end(), '\0');
     const bool plain = std::all_of(head.codec.begin(), end, [](char c) { return c > ' ' && c <= '~'; });
     if (end == head.codec.begin() || end == head.codec.end() || !plain ||
         std::any_of(end, head.codec.end(), [](char c) { return c != '\0'; }))
         fail(errc::bad_file, place, "the name of its codec cannot be read");
     const std::string codec(head.codec.begin(), end);
-    const state_header h{
+    state_header h{
         .shape = {.layers = head.layers, .kv_heads = head.kv_heads, .head_dim = head.head_dim, .latent = codec.ends_with(latent_mark)},
         .codec = codec,
         .row_bytes = head.row_bytes,
@@ -107,7 +151,34 @@ inline state_header read_header(state_reader& in, std::string_view place) {
         .tokens = head.tokens,
         .note_bytes = head.note_bytes};
     require_sizes(h, errc::bad_file, place);
+    if (head.version == 2) {
+        state_more more;
+        in.begin_section(sizeof more);
+        in.get(std::as_writable_bytes(std::span(&more, 1)));
+        h.terms = terms_of(more, place);
+        h.kept_bytes = more.kept_bytes;
+    }
     return h;
+}
+
+/// Writes what read_header() reads. Throws errc::invalid_argument and errc::unsupported for what cannot stand there.
+inline void write_header(state_writer& out, const state_header& h, std::string_view place) {
+    require_sizes(h, errc::invalid_argument, place);
+    state_head head{.version = h.terms.empty() ? 1u : 2u,
+                    .layers = static_cast<std::uint32_t>(h.shape.layers),
+                    .kv_heads = static_cast<std::uint32_t>(h.shape.kv_heads),
+                    .head_dim = static_cast<std::uint32_t>(h.shape.head_dim),
+                    .row_bytes = static_cast<std::uint32_t>(h.row_bytes),
+                    .note_bytes = static_cast<std::uint32_t>(h.note_bytes),
+                    .tokens = h.tokens,
+                    .model = h.model};
+    std::copy(h.codec.begin(), h.codec.end(), head.codec.begin());
+    const state_more more = more_of(h, place);
+    out.put(std::as_bytes(std::span(&head, 1)));
+    out.end_section();
+    if (h.terms.empty()) return;
+    out.put(std::as_bytes(std::span(&more, 1)));
+    out.end_section();
 }
 
 /// Throws errc::invalid_argument unless what was saved fits a cache.
@@ -120,6 +191,7 @@ inline void require_same(const state_header& saved, const state_header& cache, s
     same("the number of layers", saved.shape.layers, cache.shape.layers);
     same("the number of key/value heads", saved.shape.kv_heads, cache.shape.kv_heads);
     same("the head dimension", saved.shape.head_dim, cache.shape.head_dim);
+    require_same_terms(saved.terms, cache.terms, place);
     same("the codec", saved.codec, cache.codec);
     same("the size of a row in bytes", saved.row_bytes, cache.row_bytes);
 }

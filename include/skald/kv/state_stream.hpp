@@ -71,7 +71,10 @@ public:
     /// Begins a section of that many bytes, the one before being read to its end.
     void begin_section(std::uint64_t bytes) noexcept { left_ = bytes; }
 
-    /// Bytes of the section.
+    /// Bytes of the section that were not read.
+    std::uint64_t left() const noexcept { return left_ + (end_ - at_); }
+
+    /// Bytes of the section, which has as many.
     void get(std::span<std::byte> out) {
         each_piece(out.size(), [&](std::span<const std::byte> piece) {
             std::memcpy(out.data(), piece.data(), piece.size());

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -17,6 +18,7 @@
 #include <skald/kv/codec.hpp>
 #include <skald/kv/group_codec.hpp>
 #include <skald/kv/kivi.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -153,9 +155,12 @@ private:
 /// | l.check()                      | throws for a shape or options that it cannot serve                                              |
 /// | l.first()                      | so many tokens of a sequence are never in a group; they have a place before that of group 0     |
 /// | l.planes(), l.bytes_before(i)  | how many planes there are; bytes of the first i planes of one head's group                      |
+/// | l.first_bytes(i)               | how many bytes of that place are used in plane i                                                |
+/// | l.describe(terms)              | adds what saved sequences say of it: codec, sizes                                               |
+/// | l.plausible(i, bytes)          | whether what a row of plane i is found by in these bytes of a group stays inside them           |
 /// | l.view(layer, hot, plane, slots, rule) | the runs of a layer: hot(layer) is the hot_run of one, plane(i) a cold_plane            |
 template <class L>
-concept cold_layout = requires(const L l, std::size_t n) {
+concept cold_layout = requires(const L l, std::size_t n, state_terms& terms, std::span<const std::byte> bytes) {
     typename L::hot;
     { L::tokens } -> std::convertible_to<std::size_t>;
     { L::whole_steps } -> std::convertible_to<bool>;
@@ -164,6 +169,9 @@ concept cold_layout = requires(const L l, std::size_t n) {
     { l.first() } -> std::same_as<std::size_t>;
     { l.planes() } -> std::same_as<std::size_t>;
     { l.bytes_before(n) } -> std::same_as<std::size_t>;
+    { l.first_bytes(n) } -> std::same_as<std::size_t>;
+    l.describe(terms);
+    { l.plausible(n, bytes) } -> std::same_as<bool>;
 };
 
 /// Every layer has groups of its own: its keys are plane 2 · layer, its values the next.
@@ -187,6 +195,11 @@ public:
     std::size_t bytes_before(std::size_t plane) const noexcept {
         const std::size_t keys = Cold::key_bytes(shape_.width()), values = Cold::value_bytes(shape_.width());
         return plane / 2 * (keys + values) + plane % 2 * keys;
+    }
+    static std::size_t first_bytes(std::size_t) noexcept { return 0; }
+    static void describe(state_terms& terms) { describe_groups<Cold>(terms); }
+    bool plausible(std::size_t plane, std::span<const std::byte> bytes) const noexcept {
+        return plausible_group<Cold>(plane % 2 == 0, shape_.width(), bytes.data());
     }
 
     template <class HotOf, class PlaneAt>

@@ -30,8 +30,7 @@
 #include <skald/kv/detail/group_table.hpp>
 #include <skald/kv/group_codec.hpp>
 #include <skald/kv/kivi.hpp>
-#include <skald/kv/state_format.hpp>
-#include <skald/kv/state_stream.hpp>
+#include <skald/kv/state_terms.hpp>
 #include <skald/kv/tier_runs.hpp>
 
 namespace skald::kv {
@@ -210,10 +209,46 @@ public:
         return layout_.view(layer, hot, [&](std::size_t i) { return plane(i); }, slots_.data(), rule());
     }
 
-    /// What kv::save, kv::restore and kv::require_fit call: such sequences are not saved. Throw errc::unsupported.
-    void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options& o) { refuse(o); }
-    saved_text restore(sequence_id, const state_source&, bool, const state_options& o) { return refuse(o); }
-    void require_fit(const state_header&, const state_options& o) const { refuse(o); }
+    // What storable_cache asks for. A stream has the first hot position; of each layer keys, then values, of each head from there on; and
+    // place after place of each plane each head's part. // (layers, {k, v}, kv_heads, hot tokens, row_bytes), (places, planes, kv_heads, …)
+
+    state_form form() const {
+        state_form out{.codec = std::string(Hot::name),
+                       .row_bytes = hot_row_bytes(),
+                       .terms = {{"kind", "tiers"}, {"hot tier", concat(options_.hot, " tokens")}}};
+        layout_.describe(out.terms);
+        return out;
+    }
+    position committed(sequence_id s) const { return table_.at(s).committed; }
+
+    /// From the first position on that the hot tier has, so that keeps() answers as before.
+    void write_kept(sequence_id s, position length, const state_put& put) const {
+        const position first = std::min(firsts_[s.index], length);
+        detail::put_number(put, first);
+        each_hot_piece(s, first, length, [&](std::span<std::byte> rows) { put(rows); });
+        each_cold_piece(s, length, [&](std::size_t, bool, std::span<std::byte> part) { put(part); });
+    }
+
+    /// Of a cache whose hot tier was longer, the rows that this one has no room for are passed over.
+    void read_kept(sequence_id s, position length, const state_plan& plan, const state_get& get, std::string_view place) {
+        const auto first = detail::get_number<position>(get);
+        if (first < 0 || first > rule().boundary(length))
+            fail(errc::bad_file, place, "its hot tier begins at ", first, "; a row at ", length, " reads from ", rule().boundary(length),
+                 " on");
+        for (auto left = static_cast<std::size_t>(length); left != 0;) {
+            const std::size_t rows = std::min({left, options_.step, step_room(s)});
+            plan({.sequence = s, .first_row = 0, .rows = rows});
+            commit(s);
+            left -= rows;
+        }
+        firsts_[s.index] = std::max(first, length - static_cast<position>(capacity_));
+        each_hot_piece(s, first, length, get);
+        each_cold_piece(s, length, [&](std::size_t plane, bool lead, std::span<std::byte> part) {
+            get(part);
+            if (!lead && !layout_.plausible(plane, part))
+                fail(errc::bad_file, place, "holds a group of ", group, " tokens that cannot be one of ", layout_.name());
+        });
+    }
 
 protected:  // radix.hpp builds on these
     static constexpr std::size_t block_ = group;
@@ -270,9 +305,31 @@ protected:  // radix.hpp builds on these
     }
 
 private:
-    [[noreturn]] saved_text refuse(const state_options& o) const {
-        fail(errc::unsupported, o.place, "a cache of tiers, ", layout_.name(),
-             ", cannot be saved or restored; save from one of a single codec");
+    /// f(bytes) for the hot rows at [first, last), those that follow each other together.
+    template <class F>
+    void each_hot_piece(sequence_id s, position first, position last, const F& f) const {
+        const std::size_t head = capacity_ * hot_row_bytes();
+        for (std::size_t plane = 0; plane < 2 * shape_.layers; ++plane)
+            for (std::size_t h = 0; h < shape_.kv_heads; ++h)
+                for (auto p = static_cast<std::size_t>(first), end = static_cast<std::size_t>(last); p < end;) {
+                    const std::size_t at = p % capacity_, count = std::min(capacity_ - at, end - p);
+                    std::byte* base = hot_.data() + ((plane * table_.size() + s.index) * shape_.kv_heads + h) * head;
+                    f(std::span<std::byte>(base + at * hot_row_bytes(), count * hot_row_bytes()));
+                    p += count;
+                }
+    }
+
+    /// f(plane, whether they are those before group 0, bytes) for all groups before `length`.
+    template <class F>
+    void each_cold_piece(sequence_id s, position length, const F& f) const {
+        const tiered_slot slot = slot_of(s.index, 0, length);
+        const auto groups = static_cast<position>(blocks_for(length));
+        for (position g = groups == 0 || layout_.first() == 0 ? 0 : -1; g < groups; ++g)
+            for (std::size_t i = 0; i < layout_.planes(); ++i) {
+                const std::size_t bytes = g < 0 ? layout_.first_bytes(i) : layout_.bytes_before(i + 1) - layout_.bytes_before(i);
+                for (std::size_t h = 0; h < shape_.kv_heads; ++h)
+                    f(i, g < 0, std::span<std::byte>(plane(i).at(place_of(slot, g), h), bytes));
+            }
     }
 
     static const Layout& checked(const Layout& layout) {
@@ -381,6 +438,6 @@ struct paged_tiered {
     std::string name() const { return detail::name_of_tiers<Hot, Cold>(true, options.hot); }
 };
 
-static_assert(kv_cache<tiered<>::cache> && kv_cache<paged_tiered<>::cache> && policy<tiered<>> && policy<paged_tiered<>>);
+static_assert(storable_cache<tiered<>::cache> && storable_cache<paged_tiered<>::cache> && policy<tiered<>> && policy<paged_tiered<>>);
 
 }  // namespace skald::kv

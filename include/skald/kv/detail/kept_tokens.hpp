@@ -10,12 +10,14 @@
 #include <memory_resource>
 #include <numeric>
 #include <span>
+#include <string_view>
 
 #include <skald/core/buffer.hpp>
 #include <skald/core/checked.hpp>
 #include <skald/core/error.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/eviction.hpp>
+#include <skald/kv/state_terms.hpp>
 
 namespace skald::kv {
 
@@ -225,6 +227,58 @@ public:
                 std::copy_n(positions(from, layer, h), kept(from, layer), positions(to, layer, h));
                 if (observes()) std::copy_n(scores(from, 0, layer, h), kept(from, layer), scores(to, 0, layer, h));
             }
+        }
+    }
+
+    // Of a stream: the least position lost, and of each layer how many tokens are kept, then head after head their positions and scores;
+    // rows(layer, head, count) goes on with what belongs to these.
+
+    /// The first `length` committed tokens: all that are kept of all, or, of fewer, those of which none has been dropped.
+    template <class Rows>
+    void write(std::uint32_t s, position length, bool all, const state_put& put, const Rows& rows) const {
+        put_number(put, all ? first_lost(s) : none_lost);
+        for (std::size_t layer = 0; layer < layers_; ++layer) {
+            const std::size_t count = all ? kept(s, layer) : static_cast<std::size_t>(length);
+            put_number(put, static_cast<std::uint32_t>(count));
+            for (std::size_t h = 0; h < kv_heads_; ++h) {
+                put(std::as_bytes(std::span(positions(s, layer, h), count)));
+                if (observes()) put(std::as_bytes(std::span(scores(s, 0, layer, h), count)));
+                rows(layer, h, count);
+            }
+        }
+    }
+
+    /// Throws errc::bad_file for what cannot be left of so many tokens; nothing is kept then.
+    template <class Rows>
+    void read(std::uint32_t s, position length, const state_get& get, std::string_view place, const Rows& rows) {
+        const auto refuse = [&](const auto&... what) { fail(errc::bad_file, place, what...); };
+        clear(s);
+        try {
+            const auto lost = get_number<position>(get);
+            if (lost != none_lost && (lost < 0 || lost >= length))
+                refuse("the first token that it lost is said to be ", lost, " of ", length);
+            const auto whole = static_cast<std::size_t>(std::min(lost, length));
+            for (std::size_t layer = 0; layer < layers_; ++layer) {
+                const std::size_t count = get_number<std::uint32_t>(get), most = places_[layer].budget + slack_;
+                if (count > most || count > static_cast<std::size_t>(length) || count < whole)
+                    refuse("layer ", layer, " is said to keep ", count, " of ", length, " tokens; it keeps at most ", most, ", and ", whole,
+                           " at least");
+                for (std::size_t h = 0; h < kv_heads_; ++h) {
+                    const std::span<position> at(positions(s, layer, h), count);
+                    get(std::as_writable_bytes(at));
+                    for (std::size_t i = 0; i < count; ++i)
+                        if (at[i] >= length || at[i] < (i == 0 ? 0 : at[i - 1] + 1) || (i < whole && at[i] != static_cast<position>(i)))
+                            refuse("the positions that layer ", layer, " keeps, ", at[i], " among them, are not some of ", length,
+                                   " in ascending order, all before the first lost");
+                    if (observes()) get(std::as_writable_bytes(std::span(scores(s, 0, layer, h), count)));
+                    rows(layer, h, count);
+                }
+                kept_[s * layers_ + layer] = static_cast<std::uint32_t>(count);
+            }
+            sequence_[s].first_lost = lost;
+        } catch (...) {
+            clear(s);
+            throw;
         }
     }
 

@@ -21,6 +21,9 @@ public:
     std::string name() const {
         return std::visit([](const auto& p) { return p.name(); }, policy_);
     }
+    std::string settings() const {
+        return std::visit([](const auto& p) { return p.settings(); }, policy_);
+    }
     std::size_t layer_budget(std::size_t layer, std::size_t layers, std::size_t budget) const {
         return std::visit([&](const auto& p) { return detail::layer_budget(p, layer, layers, budget); }, policy_);
     }
