@@ -300,7 +300,12 @@ private:
     /// Of storages whose memory does not bound a sequence.
     std::size_t context() const { return room.context != 0 ? room.context : room.tokens; }
     tiered_options tiers() const {
-        return {.tokens = room.tokens, .sequences = room.sequences, .hot = spec.hot, .step = room.step, .context = room.context};
+        return {.tokens = room.tokens,
+                .sequences = room.sequences,
+                .hot = spec.hot,
+                .step = room.step,
+                .context = room.context,
+                .sinks = spec.hot_sinks};
     }
     template <class Group, class F>
     auto with_groups(F& f) const {
@@ -308,6 +313,7 @@ private:
         if (spec.storage == storage_kind::radix)
             return f(
                 radix_tiered<f16, Group>{{.tokens = room.tokens, .sequences = room.sequences, .step = room.step, .context = room.context}});
+        if (spec.hot_codec == codec_kind::q8) return f(tiered<q8, Group>{tiers()});
         return f(tiered<f16, Group>{tiers()});
     }
     template <class Cold, class F>

@@ -266,12 +266,12 @@ private:
     }
 };
 
-/// A group of `Tokens` tokens.
-template <std::size_t Bits, std::size_t Tokens = 64>
+/// A group of `Tokens` tokens, keys in codes of `Bits` bits, values in `ValueBits`.
+template <std::size_t Bits, std::size_t Tokens = 64, std::size_t ValueBits = Bits>
 struct kivi {
     using key_codec = channel_codes<Bits, Tokens>;
-    using value_codec = grouped_token_codes<Bits, Tokens>;
-    static constexpr std::string_view name = Bits == 4 ? "kivi4" : "kivi2";
+    using value_codec = grouped_token_codes<ValueBits, Tokens>;
+    static constexpr std::string_view name = Bits == 4 ? (ValueBits == 4 ? "kivi4" : "kivi4v2") : "kivi2";
     static constexpr std::size_t tokens = Tokens, most_width = 512;
 
     static constexpr std::size_t first_key(std::size_t) noexcept { return 0; }
