@@ -111,7 +111,7 @@ struct tiers {
     }
 };
 
-using kinds = std::tuple<tiers<kv::f16, kv::kivi4, 1>, tiers<kv::f16, kv::kivi<2, 32>, 1, 4>, tiers<kv::f32, kv::kivi<4, 32>, 50>,
+using kinds = std::tuple<tiers<kv::f16, kv::kivi4, 1>, tiers<kv::f16, kv::kivi<2, 32>, 1, 4>, tiers<kv::f32, kv::kivi<4, 32, 2>, 50>,
                          tiers<kv::f16, kv::grouped<kv::q4>, 1>, tiers<kv::f16, kv::grouped<kv::bf16, 10>, 37, 9>>;
 
 }  // namespace

@@ -17,7 +17,7 @@
 namespace skald::kv {
 
 enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest, merged, paged_merged, radix_merged };
-enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2 };
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
 /// A storage's word, and a spec without a codec that shows it with the number it needs.
@@ -45,22 +45,23 @@ inline constexpr std::array<storage_word, 16> storage_words{{{"contiguous", stor
                                                              {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
                                                              {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
                                                              {"quest", storage_kind::quest, "quest/1024"}}};
-inline constexpr std::array<std::pair<std::string_view, codec_kind>, 9> codec_words{{{"f32", codec_kind::f32},
-                                                                                     {"f16", codec_kind::f16},
-                                                                                     {"bf16", codec_kind::bf16},
-                                                                                     {"fp8", codec_kind::fp8},
-                                                                                     {"i16", codec_kind::i16},
-                                                                                     {"q8", codec_kind::q8},
-                                                                                     {"q4", codec_kind::q4},
-                                                                                     {"kivi4", codec_kind::kivi4},
-                                                                                     {"kivi2", codec_kind::kivi2}}};
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 10> codec_words{{{"f32", codec_kind::f32},
+                                                                                      {"f16", codec_kind::f16},
+                                                                                      {"bf16", codec_kind::bf16},
+                                                                                      {"fp8", codec_kind::fp8},
+                                                                                      {"i16", codec_kind::i16},
+                                                                                      {"q8", codec_kind::q8},
+                                                                                      {"q4", codec_kind::q4},
+                                                                                      {"kivi4", codec_kind::kivi4},
+                                                                                      {"kivi2", codec_kind::kivi2},
+                                                                                      {"kivi4v2", codec_kind::kivi4v2}}};
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
     "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:HOT/TOKENS+SINKS,COLD (the last tokens and the first, "
-    "and others); HOT f16 or q8, COLD kivi4 or kivi2, or q4 behind f16; "
+    "and others); HOT f16 or q8, COLD kivi4, kivi2 or kivi4v2 (values of 2 bits), or q4 behind f16; "
     "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
     "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
@@ -89,7 +90,9 @@ struct spec {
         return storage == storage_kind::merged || storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
     }
     /// True for codecs that keep groups of tokens.
-    constexpr bool has_groups() const noexcept { return codec == codec_kind::kivi4 || codec == codec_kind::kivi2; }
+    constexpr bool has_groups() const noexcept {
+        return codec == codec_kind::kivi4 || codec == codec_kind::kivi2 || codec == codec_kind::kivi4v2;
+    }
 };
 
 namespace detail {
@@ -167,7 +170,7 @@ inline spec parse_spec(std::string_view text) {
             if (hot != "f16" && hot != "q8") bad("the last tokens are in f16 or q8");
             if (hot == "q8") out.hot_codec = codec_kind::q8;
             if (!out.has_groups() && (out.codec != codec_kind::q4 || hot == "q8"))
-                bad("older tokens are in kivi4 or kivi2, or in q4 behind f16");
+                bad("older tokens are in kivi4, kivi2 or kivi4v2, or in q4 behind f16");
             break;
         }
         case storage_kind::merged:
@@ -196,6 +199,7 @@ inline spec parse_spec(std::string_view text) {
                           ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());
     if (out.has_groups() && !grouping)
         bad("KIVI's groups are kept by contiguous, tiered, paged and radix storage, the last two without a block size");
+    if (out.codec == codec_kind::kivi4v2 && out.storage != storage_kind::tiered) bad("kivi4v2 is for tiers, as tiered:q8/64+4,kivi4v2");
     return out;
 }
 
