@@ -89,7 +89,7 @@ struct window_policy : keeping<Window, Step> {
 
 /// Tiers of groups of rows, which keep values of marks exactly.
 template <class Hot, class Cold, std::size_t Group, std::size_t Tokens, std::size_t Step,
-          template <kv::codec, kv::group_codec> class Policy>
+          template <kv::codec, kv::group_codec> class Policy, std::size_t Sinks = 0>
 struct tiered_policy : keeping_all {
     using hot = Hot;
     static constexpr std::size_t step = Step, group = Group;
@@ -102,18 +102,18 @@ struct tiered_policy : keeping_all {
     }
     static constexpr std::size_t most_after(std::size_t length, std::size_t most) { return std::min(most, length + capacity); }
     static Policy<Hot, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
-        return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .hot = Tokens, .step = Step}};
+        return {{.tokens = pool ? tokens * sequences : tokens, .sequences = sequences, .hot = Tokens, .step = Step, .sinks = Sinks}};
     }
 };
 
-/// The same in a tree of prefixes.
+/// The same in a tree of prefixes, with sinks.
 template <class Cold, std::size_t Group>
 struct radix_tiered_policy : tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered> {
     static constexpr std::size_t most_opened(std::size_t n) {
         return n == 0 ? 0 : n + tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered>::capacity;
     }
     static kv::radix_tiered<kv::f16, kv::grouped<Cold, Group>> make(std::size_t tokens, std::size_t sequences) {
-        return {{.tokens = tokens * sequences, .sequences = sequences, .step = 20}};
+        return {{.tokens = tokens * sequences, .sequences = sequences, .step = 20, .sinks = 3}};
     }
 };
 
@@ -155,8 +155,8 @@ using ring_policies =
                ring_policy<kv::q4, 7, 20>, ring_policy<kv::i16, 7, 20>, ring_policy<kv::fp8, 7, 20>>;
 using window_policies = std::tuple<window_policy<kv::f32, 7, 3, 20>, window_policy<kv::f16, 9, 0, 20>, window_policy<kv::q8, 5, 11, 20>>;
 using tiered_policies =
-    std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered>,
-               tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered>,
+    std::tuple<tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::tiered>, tiered_policy<kv::f32, kv::f32, 5, 7, 20, kv::tiered, 4>,
+               tiered_policy<kv::f16, kv::q8, 8, 1, 20, kv::paged_tiered>, tiered_policy<kv::f32, kv::f16, 5, 7, 20, kv::paged_tiered, 2>,
                radix_tiered_policy<kv::q8, 8>>;
 using merged_policies = std::tuple<merged_policy<kv::grouped<kv::f32>, kv::merged>, merged_policy<kv::grouped<kv::f16>, kv::paged_merged>,
                                    merged_policy<kv::grouped<kv::f16>, kv::radix_merged>>;

@@ -27,6 +27,13 @@ struct apart {
             test::small_shape, std::pmr::new_delete_resource());
     }
 };
+struct apart_with_sinks {
+    static constexpr std::size_t leads = 1;
+    static auto make(std::size_t sequences) {
+        return kv::radix_tiered<kv::f16, kv::grouped<kv::f16>>{{.tokens = groups * group, .sequences = sequences, .step = 32, .sinks = 5}}
+            .make(test::small_shape, std::pmr::new_delete_resource());
+    }
+};
 struct merged {
     static constexpr std::size_t leads = 1;
     static auto make(std::size_t sequences) {
@@ -64,7 +71,7 @@ tokens counted(token_id first, std::size_t n) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a prompt's first groups are taken over from an earlier sequence", "[kv]", apart, merged) {
+TEMPLATE_TEST_CASE("a prompt's first groups are taken over from an earlier sequence", "[kv]", apart, apart_with_sinks, merged) {
     auto cache = TestType::make(3);
     const std::size_t all = cache.free_blocks();
     const tokens first = counted(0, 80);
@@ -106,7 +113,7 @@ TEMPLATE_TEST_CASE("a prompt's first groups are taken over from an earlier seque
     CHECK(cache.free_blocks() == all);
 }
 
-TEMPLATE_TEST_CASE("random prompts, forks and drafts on tiers in a tree read what was written", "[kv]", apart, merged) {
+TEMPLATE_TEST_CASE("random prompts, forks and drafts on tiers in a tree read what was written", "[kv]", apart, apart_with_sinks, merged) {
     const auto seed = Catch::rngSeed();
     CAPTURE(seed);
     std::mt19937 random(static_cast<std::mt19937::result_type>(seed));

@@ -99,20 +99,20 @@ std::span<const float> rows_of(const std::vector<float>& all, std::size_t from, 
     return std::span(all).subspan(from * q_cols, rows * q_cols);
 }
 
-template <class Hot, class Cold, std::size_t Tokens>
+template <class Hot, class Cold, std::size_t Tokens, std::size_t Sinks = 0>
 struct tiers {
     static auto contiguous(std::size_t step = 300) {
-        return kv::tiered<Hot, Cold>{{.tokens = 300, .sequences = 2, .hot = Tokens, .step = step}}.make(kept,
-                                                                                                        std::pmr::new_delete_resource());
+        return kv::tiered<Hot, Cold>{{.tokens = 300, .sequences = 2, .hot = Tokens, .step = step, .sinks = Sinks}}.make(
+            kept, std::pmr::new_delete_resource());
     }
     static auto paged(std::size_t step = 300) {
-        return kv::paged_tiered<Hot, Cold>{{.tokens = 600, .sequences = 2, .hot = Tokens, .step = step}}.make(
+        return kv::paged_tiered<Hot, Cold>{{.tokens = 600, .sequences = 2, .hot = Tokens, .step = step, .sinks = Sinks}}.make(
             kept, std::pmr::new_delete_resource());
     }
 };
 
-using kinds = std::tuple<tiers<kv::f16, kv::kivi4, 1>, tiers<kv::f16, kv::kivi<2, 32>, 1>, tiers<kv::f32, kv::kivi<4, 32>, 50>,
-                         tiers<kv::f16, kv::grouped<kv::q4>, 1>, tiers<kv::f16, kv::grouped<kv::bf16, 10>, 37>>;
+using kinds = std::tuple<tiers<kv::f16, kv::kivi4, 1>, tiers<kv::f16, kv::kivi<2, 32>, 1, 4>, tiers<kv::f32, kv::kivi<4, 32, 2>, 50>,
+                         tiers<kv::f16, kv::grouped<kv::q4>, 1>, tiers<kv::f16, kv::grouped<kv::bf16, 10>, 37, 9>>;
 
 }  // namespace
 
@@ -217,4 +217,53 @@ TEMPLATE_LIST_TEST_CASE("tiers forget what was rolled back, and forks go their o
         run(TestType::contiguous(90));  // so that the hot tier goes round
         run(TestType::paged(90));
     }
+}
+
+TEST_CASE("first tokens are kept as they were, whatever comes after them", "[kv]") {
+    constexpr std::size_t sinks = 4;
+    const text t(290, 1);
+    const cpu<> backend;
+    const auto run = [&](auto cache) {
+        const kv::sequence_id s = cache.open();
+        const part beginning{s, &t, 0, 20};
+        step(backend, cache, {&beginning, 1});
+        cache.commit(s);
+        const auto rows_of = [&](const auto& from) {
+            std::vector<std::byte> out;
+            for (std::size_t h = 0; h < heads.kv_heads; ++h)
+                for (position p = 0; p < static_cast<position>(sinks); ++p)
+                    for (const std::byte* row : {from.key(0, h, p), from.value(0, h, p)})
+                        out.insert(out.end(), row, row + from.row_bytes());
+            return out;
+        };
+        const std::vector<std::byte> hot = rows_of(std::get<2>(cache.view(0)));
+        CHECK(std::get<0>(cache.view(0)).end(0) == 0);
+        for (std::size_t at = 20; at < t.tokens(); at += 27) {
+            const part p{s, &t, at, 27};
+            step(backend, cache, {&p, 1});
+            cache.commit(s);
+        }
+        const auto [first, cold, last] = cache.view(0);
+        CHECK(rows_of(first) == hot);
+        CHECK(rows_of(last) != hot);  // the circle went round
+        const auto p = static_cast<position>(t.tokens() - 1);
+        CHECK(first.seen_by(p).from == 0);
+        CHECK(first.seen_by(p).to == sinks);
+        CHECK(cold.seen_by(p).from == sinks);
+    };
+    run(tiers<kv::f16, kv::kivi<2, 32>, 1, sinks>::contiguous(27));
+    run(tiers<kv::f16, kv::kivi<2, 32>, 1, sinks>::paged(27));
+
+    const auto refused = [](std::size_t many) {
+        return code_of([&] {
+            kv::tiered<kv::f16, kv::kivi2>{{.sinks = many}}.make({.layers = 1, .kv_heads = 1, .head_dim = 64},
+                                                                 std::pmr::new_delete_resource());
+        });
+    };
+    CHECK(refused(32) == errc::invalid_argument);
+    CHECK(refused(7) == errc::invalid_argument);
+    CHECK(kv::tiered<kv::f16, kv::kivi2>{{.hot = 256, .sinks = 4}}.name() == "tiered:f16/256+4,kivi2");
+    CHECK(kv::tiered<kv::q8, kv::kivi2>{{.hot = 1, .sinks = 4}}.name() == "tiered:q8/1+4,kivi2");
+    CHECK(kv::tiered<kv::f16, kv::kivi2>{}.name() == "contiguous:kivi2");
+    CHECK(kv::paged_tiered<kv::f16, kv::kivi2>{}.name() == "paged:kivi2");
 }

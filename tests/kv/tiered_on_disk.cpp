@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: MIT
-// A cold tier in temporary files: the same bits as in memory within a tenth of it, nothing left behind, and failures that are exceptions.
+// A cold tier in temporary files: the same bits as in memory within a tenth of it, no more of it in memory at any time than was allowed,
+// nothing left behind, and failures that are exceptions.
 #include <skald/io/temporary_file_resource.hpp>
 
 #if defined(__linux__)
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory_resource>
+#include <new>
+#include <string>
 #include <vector>
 
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <skald/attention/layer.hpp>
 #include <skald/attention/variant.hpp>
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/memory.hpp>
+#include <skald/core/thread_pool.hpp>
 #include <skald/kv/tiered.hpp>
 
 #include "backend/support.hpp"
@@ -62,6 +75,78 @@ std::vector<float> last_row(Cache& cache, std::size_t tokens) {
     return result;
 }
 
+/// Bytes of temporary files that are mapped in memory now.
+std::size_t resident() {
+    std::ifstream maps("/proc/self/smaps");
+    std::size_t bytes = 0;
+    bool ours = false;
+    for (std::string line; std::getline(maps, line);)
+        if (line.rfind("Rss:", 0) == 0)
+            bytes += ours ? std::stoul(line.substr(4)) * 1024 : 0;
+        else if (line[0] < 'A' || line[0] > 'Z')  // the addresses of a mapping
+            ours = line.find("/skald-test-") != std::string::npos;
+    return bytes;
+}
+
+/// Tells how much was asked for.
+struct watching_pager final : pager {
+    explicit watching_pager(pager& p) : under(p) {}
+    void will_need(std::span<const std::byte> memory) noexcept override {
+        asked += memory.size();
+        under.will_need(memory);
+    }
+    void release(std::span<const std::byte> memory) noexcept override { under.release(memory); }
+    std::size_t slack() const noexcept override { return under.slack(); }
+
+    pager& under;
+    std::atomic<std::size_t> asked{0};
+};
+
+/// Many layers, of which little is in memory at a time.
+struct deep {
+    static constexpr std::size_t layers = 40, tokens = 2048, step = 32;
+    static constexpr kv::cache_shape shape{.layers = layers, .kv_heads = heads.kv_heads, .head_dim = heads.head_dim};
+
+    /// Rows attend in some steps only, to save time.
+    static bool attends(std::size_t at) { return at / step % 12 == 11; }
+
+    /// One step of the text in every layer; check(layer) while what it read is there.
+    template <class Cache, class Check>
+    std::vector<float> run(Cache& cache, kv::sequence_id s, std::size_t at, const Check& check) {
+        const kv::segment rows{s, 0, step};
+        const auto ranges = cache.plan({&rows, 1});
+        std::vector<float> result;
+        for (std::size_t layer = 0; layer < layers; ++layer) {
+            const auto seed = static_cast<unsigned>(3 * (at + layer));
+            std::vector<float> q = random_floats(step * q_cols, seed), k = random_floats(step * kv_cols, seed + 1);
+            const std::vector<float> v = random_floats(step * kv_cols, seed + 2);
+            out.resize(step, q_cols);
+            const attention::layer_call<cpu<>> call{.q = {q.data(), {step, q_cols}},
+                                                    .k = {k.data(), {step, kv_cols}},
+                                                    .v = {v.data(), {step, kv_cols}},
+                                                    .shape = heads,
+                                                    .rope = {},
+                                                    .variant = {0.2f},
+                                                    .ranges = ranges,
+                                                    .out = &out,
+                                                    .scratch = &scratch};
+            attention::run_layer(backend, cache, layer, call, [&](std::span<const row_range> where, const auto& runs) {
+                if (attends(at)) backend.attend(call.q, heads, call.variant, where, runs, out, scratch);
+                check(layer);
+            });
+            if (!attends(at)) continue;
+            const auto row = std::as_const(out).values().row(step - 1);
+            result.insert(result.end(), row.begin(), row.end());
+        }
+        return result;
+    }
+
+    thread_pool threads{2};
+    cpu<> backend{{.pool = &threads}};
+    cpu<>::scratch scratch = backend.make_scratch(heads);
+    cpu<>::activations out = backend.make_activations(step, q_cols);
+};
+
 }  // namespace
 
 TEST_CASE("a sequence ten times larger than the memory it may take finishes from disk", "[kv]") {
@@ -86,6 +171,95 @@ TEST_CASE("a sequence ten times larger than the memory it may take finishes from
     CHECK(on_disk.bytes() == 0);
     CHECK(code_of([&] { policy{options(tokens, nullptr)}.make(kept, &memory); }) == errc::memory_limit);
     CHECK(memory.bytes() == 0);
+}
+
+TEST_CASE("no more of a cold tier is in memory than was allowed, a tenth of it", "[kv]") {
+    const auto where = GENERATE(io::released_pages::cached, io::released_pages::on_disk);
+    const temporary_folder folder;
+    io::temporary_file_resource disk(folder.path(), where);
+    watching_pager watched(disk);
+    deep text;
+    kv::tiered_options in = options(deep::tokens, &disk);
+    const std::size_t all = policy{in}.make(deep::shape, std::pmr::new_delete_resource()).cold_bytes(), layer_bytes = all / deep::layers;
+    in.paging = {&watched, 2 * layer_bytes + disk.slack()};
+    REQUIRE(all >= 10 * in.paging.resident);
+
+    auto plain = policy{options(deep::tokens, nullptr)}.make(deep::shape, std::pmr::new_delete_resource());
+    auto cache = policy{in}.make(deep::shape, std::pmr::new_delete_resource());
+    const kv::sequence_id a = plain.open(), b = cache.open();
+    std::size_t most = 0, same = 0;
+    for (std::size_t at = 0; at < deep::tokens; at += deep::step) {
+        const std::vector<float> want = text.run(plain, a, at, [](std::size_t) {});
+        plain.commit(a);
+        if (at == 1024) {  // a step that is broken off
+            const kv::checkpoint mark = cache.mark(b);
+            const auto give_up = [](std::size_t layer) {
+                if (layer == 20) throw std::bad_alloc();
+            };
+            CHECK_THROWS_AS(text.run(cache, b, at, give_up), std::bad_alloc);
+            cache.rollback(b, mark);
+        }
+        watched.asked = 0;
+        const auto look = [&](std::size_t layer) {
+            if (deep::attends(at) || layer == 0) most = std::max(most, resident());
+        };
+        same += same_bits(text.run(cache, b, at, look), want);
+        cache.commit(b);
+        look(0);
+        CHECK(watched.asked <= deep::layers * layer_bytes);
+    }
+    CHECK(same == deep::tokens / deep::step);
+    CHECK(most > 0);
+    CHECK(most <= in.paging.resident);
+    CHECK(watched.asked == deep::layers * layer_bytes);  // each layer once, whole
+
+    const auto code_with = [&](const kv::cold_paging& paging, std::pmr::memory_resource* cold) {
+        kv::tiered_options other = options(deep::tokens, cold);
+        other.paging = paging;
+        return code_of([&] { policy{other}.make(deep::shape, std::pmr::new_delete_resource()); });
+    };
+    CHECK(code_with({&disk, layer_bytes + disk.slack() - 1}, &disk) == errc::invalid_argument);
+    CHECK(code_with({&disk, in.paging.resident}, nullptr) == errc::invalid_argument);
+    CHECK(std::filesystem::is_empty(folder.path()));
+}
+
+TEST_CASE("a cold tier that nobody pages is in memory as far as it was used", "[kv]") {
+    const temporary_folder folder;
+    io::temporary_file_resource disk(folder.path());
+    deep text;
+    auto cache = policy{options(deep::tokens, &disk)}.make(deep::shape, std::pmr::new_delete_resource());
+    const kv::sequence_id s = cache.open();
+    for (std::size_t at = 0; at < 512; at += deep::step) text.run(cache, s, at, [](std::size_t) {}), cache.commit(s);
+    CHECK(resident() >= cache.cold_bytes() / 4);
+}
+
+TEST_CASE("pages that were released come back as they were, from the disk too", "[kv]") {
+    constexpr std::size_t size = 1 << 20;
+    const temporary_folder folder;
+    struct statfs system{};
+    REQUIRE(::statfs(folder.path().c_str(), &system) == 0);
+    const bool in_memory = system.f_type == 0x01021994;  // tmpfs
+    io::temporary_file_resource disk(folder.path(), io::released_pages::on_disk);
+    auto* const bytes = static_cast<std::byte*>(disk.allocate(size, 64));
+    auto* const other = static_cast<std::byte*>(disk.allocate(size, 64));
+    std::memset(bytes, 7, size), std::memset(other, 9, size);
+    CHECK(resident() == 2 * size);
+    disk.release({bytes, size});
+    CHECK(resident() == size);
+    REQUIRE(::msync(bytes, size, MS_SYNC) == 0);
+    disk.release({bytes, size});
+    std::vector<unsigned char> cached(size / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
+    REQUIRE(::mincore(bytes, size, cached.data()) == 0);
+    std::size_t left = 0;
+    for (const unsigned char page : cached) left += page & 1;
+    if (!in_memory) CHECK(left == 0);
+    disk.will_need({bytes, size});
+    CHECK(std::all_of(bytes, bytes + size, [](std::byte b) { return b == std::byte{7}; }));
+    CHECK(std::all_of(other, other + size, [](std::byte b) { return b == std::byte{9}; }));
+    const std::byte elsewhere[64] = {};
+    disk.release(elsewhere), disk.will_need(elsewhere);
+    disk.deallocate(bytes, size, 64), disk.deallocate(other, size, 64);
+    CHECK(resident() == 0);
 }
 
 TEST_CASE("a disk without room is an exception, and the resource goes on", "[kv]") {

@@ -12,7 +12,8 @@ using namespace skald;
 using namespace skald::test;
 
 TEST_CASE("tiers chosen at run time are those of their words", "[kv]") {
-    for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2", "radix:kivi4"}) {
+    for (const char* text : {"contiguous:kivi4", "paged:kivi2", "tiered:f16/20,q4", "tiered:f16/64,kivi2", "radix:kivi4",
+                             "tiered:f16/20+3,kivi4", "tiered:q8/30+4,kivi2", "tiered:q8/1+20,kivi4v2"}) {
         const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .sequences = 2, .step = 50}};
         const kv::cache_shape shape{.layers = 1, .kv_heads = 2, .head_dim = 32};
         auto cache = policy.make(shape, std::pmr::new_delete_resource());
@@ -25,6 +26,19 @@ TEST_CASE("tiers chosen at run time are those of their words", "[kv]") {
         cache.plan({&some, 1});
         cache.commit(s);
         CHECK(cache.length(cache.fork(s)) == 50);
+    }
+}
+
+TEST_CASE("the words of tiers tell two codecs, the last tokens and the first", "[kv]") {
+    const kv::spec plain = kv::parse_spec("tiered:f16/256,q4"), sinks = kv::parse_spec("tiered:q8/300+4,kivi2");
+    CHECK((plain.hot == 256 && plain.hot_sinks == 0 && plain.hot_codec == kv::codec_kind::f16 && plain.codec == kv::codec_kind::q4));
+    CHECK((sinks.hot == 300 && sinks.hot_sinks == 4 && sinks.hot_codec == kv::codec_kind::q8 && sinks.codec == kv::codec_kind::kivi2));
+    CHECK(kv::any<reference::naive>{sinks, {}}.name() == "tiered:q8/300+4,kivi2");
+    for (const char* text :
+         {"tiered:f16/256+,kivi2", "tiered:f16/+4,kivi2", "tiered:f16/256+x,kivi2", "tiered:bf16/256,kivi2", "tiered:q8/256,q4",
+          "tiered:q8/256", "tiered:/256,kivi2", "tiered:f16/0+4,kivi2", "paged:kivi4v2", "minicache:kivi4v2"}) {
+        CAPTURE(text);
+        CHECK(code_of([&] { kv::parse_spec(text); }) == errc::invalid_argument);
     }
 }
 

@@ -76,7 +76,8 @@ void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::
 /// | c.run_layer(backend, layer, call)                  | in the place of all that follows                                           |
 /// | c.ranges(layer)                                    | for where the step's rows stand in that layer's runs, if not as planned    |
 /// | c.require(layer, variant)                          | to refuse a variant it cannot serve, before anything is written            |
-/// | c.attend_parts(backend, layer, call, ranges, attend) | to attend the rows part by part, once it has chosen what each reads       |
+/// | c.attend_parts(backend, layer, call, ranges, attend) | to attend the rows part by part, once it has chosen what each reads, or    |
+/// |                                                    | to have at hand what they read                                             |
 /// | c.observe(backend, layer, q, shape, variant, room) | after the rows were attended, with rotated queries                         |
 template <class Backend, class Cache, class Attend>
 void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const layer_call<Backend>& call, const Attend& attend) {

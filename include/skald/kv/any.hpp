@@ -290,6 +290,7 @@ private:
         switch (spec.codec) {
             case codec_kind::kivi4: return with_groups<kivi4>(f);
             case codec_kind::kivi2: return with_groups<kivi2>(f);
+            case codec_kind::kivi4v2: return with_tiers<kivi4v2>(f);
             case codec_kind::f32: return with_codec<f32>(f);
             case codec_kind::bf16: return with_codec<bf16>(f);
             case codec_kind::fp8: return with_codec<fp8>(f);
@@ -304,7 +305,12 @@ private:
     /// Of storages whose memory does not bound a sequence.
     std::size_t context() const { return room.context != 0 ? room.context : room.tokens; }
     tiered_options tiers() const {
-        return {.tokens = room.tokens, .sequences = room.sequences, .hot = spec.hot, .step = room.step, .context = room.context};
+        return {.tokens = room.tokens,
+                .sequences = room.sequences,
+                .hot = spec.hot,
+                .step = room.step,
+                .context = room.context,
+                .sinks = spec.hot_sinks};
     }
     template <class Group, class F>
     auto with_groups(F& f) const {
@@ -312,6 +318,11 @@ private:
         if (spec.storage == storage_kind::radix)
             return f(
                 radix_tiered<f16, Group>{{.tokens = room.tokens, .sequences = room.sequences, .step = room.step, .context = room.context}});
+        return with_tiers<Group>(f);
+    }
+    template <class Group, class F>
+    auto with_tiers(F& f) const {
+        if (spec.hot_codec == codec_kind::q8) return f(tiered<q8, Group>{tiers()});
         return f(tiered<f16, Group>{tiers()});
     }
     template <class Cold, class F>

@@ -17,7 +17,6 @@
 // with it. In group 0 they count as no tokens: neither in what is kept unmerged, nor in the ranges of its codes.
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <memory_resource>
 #include <span>
 #include <string>
@@ -38,6 +37,7 @@ struct merged_options {
     std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
     merging merge{};
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
+    cold_paging paging{};                       ///< what of it is in memory at a time
 };
 
 /// The run over the groups that two layers share, as one of them reads it. Where it is empty, no row reads anything of it.
@@ -111,47 +111,6 @@ private:
     sides of_;
 };
 
-/// The first tokens of a sequence at one layer, in a place of a plane before that of group 0, from `offset` on in each head's part of it.
-template <codec Hot>
-class kept_sinks {
-public:
-    using codec = Hot;
-
-    kept_sinks(const cold_plane& keys, const cold_plane& values, std::size_t offset, const tiered_slot* slots, tier_rule rule,
-               std::size_t row_bytes, const hot_run<Hot>& hot) noexcept
-        : keys_(keys), values_(values), offset_(offset), slots_(slots), rule_(rule), row_bytes_(row_bytes), hot_(hot) {}
-
-    position begin(std::size_t) const noexcept { return 0; }
-    position end(std::size_t segment) const noexcept { return slots_[segment].end >= rule_.group ? rule_.first : 0; }
-    position_range seen_by(position p) const noexcept { return {0, rule_.boundary(p) > 0 ? rule_.first : 0}; }
-    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return row(keys_, segment, kv_head, p); }
-    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return row(values_, segment, kv_head, p); }
-    std::size_t row_bytes() const noexcept { return row_bytes_; }
-    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(rule_.first - p); }
-
-    /// Copies them where the rows at [first, last) complete group 0.
-    template <format::float_vector V>
-    void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
-        if (first >= rule_.group || last < rule_.group) return;
-        for (position p = 0; p < rule_.first; ++p) {
-            std::memcpy(key(segment, kv_head, p), hot_.key(segment, kv_head, p), row_bytes_);
-            std::memcpy(value(segment, kv_head, p), hot_.value(segment, kv_head, p), row_bytes_);
-        }
-    }
-
-private:
-    std::byte* row(const cold_plane& plane, std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return plane.at(place_of(slots_[segment], -1), kv_head) + offset_ + static_cast<std::size_t>(p) * row_bytes_;
-    }
-
-    cold_plane keys_, values_;
-    std::size_t offset_;
-    const tiered_slot* slots_;
-    tier_rule rule_;
-    std::size_t row_bytes_;
-    hot_run<Hot> hot_;
-};
-
 /// Layers before the middle one, or .merge.from, have groups of their own; the others share them by twos, but for an odd last one.
 /// Planes: keys, then values, of each layer that has its own; then of each pair.
 template <codec Hot, group_codec Cold>
@@ -172,10 +131,7 @@ public:
             fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in merged groups of ", tokens, " tokens in ",
                  Cold::name, " are too wide");
         const std::size_t room = std::min({Cold::key_bytes(width), Cold::value_bytes(width), pair_keys() / 2, pair_values() / 2});
-        const std::size_t most = std::min(tokens - 1, room / Hot::row_bytes(width));
-        if (sinks_ > most)
-            fail(errc::invalid_argument, "kv cache", sinks_, " tokens kept as sinks; of groups in ", Cold::name, " there is room for ",
-                 most, "; lower .sinks");
+        check_sinks(sinks_, most_sinks<Hot>(tokens, room, width), Cold::name);
         if (!(how_.share >= 0 && how_.share <= 1) || !(how_.far >= 0 && how_.far <= 1) || how_.kept > 32)
             fail(errc::invalid_argument, "kv cache", "merging with .share ", how_.share, ", .far ", how_.far, " and .kept ", how_.kept,
                  "; they are from 0 to 1, from 0 to 1 and at most 32");
@@ -204,15 +160,18 @@ public:
         return group_of_two::plausible(keys, shape_.width(), how_.kept_of(tokens), bytes.data());
     }
 
+    std::size_t plane_of(std::size_t layer) const noexcept {
+        return 2 * (is_paired(layer) ? apart() + (layer - middle()) / 2 : layer < middle() ? layer : middle());
+    }
+
     template <class HotOf, class PlaneAt>
     std::tuple<kept_sinks<Hot>, merged_run<Hot, Cold>, cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer, const HotOf& hot,
                                                                                                const PlaneAt& plane,
                                                                                                const tiered_slot* slots,
                                                                                                tier_rule rule) const noexcept {
-        const bool paired = layer >= middle() && layer < middle() + 2 * pairs(), second = paired && (layer - middle()) % 2 != 0;
-        const std::size_t at = paired ? apart() + (layer - middle()) / 2 : layer < middle() ? layer : middle();
+        const bool paired = is_paired(layer), second = paired && (layer - middle()) % 2 != 0;
         const std::size_t width = shape_.width(), row_bytes = Hot::row_bytes(width);
-        const cold_plane keys = plane(2 * at), values = plane(2 * at + 1);
+        const cold_plane keys = plane(plane_of(layer)), values = plane(plane_of(layer) + 1);
         const hot_run<Hot> tail = hot(layer), other = hot(second ? layer - 1 : layer);
         return {kept_sinks<Hot>(keys, values, second ? sinks_ * row_bytes : 0, slots, rule, row_bytes, tail),
                 merged_run<Hot, Cold>(keys, values, slots, rule, width, how_, {!paired, second, other, tail}),
@@ -222,6 +181,7 @@ public:
 private:
     std::size_t middle() const noexcept { return how_.from == middle_layer ? shape_.layers / 2 : std::min(how_.from, shape_.layers); }
     std::size_t pairs() const noexcept { return (shape_.layers - middle()) / 2; }
+    bool is_paired(std::size_t layer) const noexcept { return layer >= middle() && layer < middle() + 2 * pairs(); }
     std::size_t apart() const noexcept { return shape_.layers - 2 * pairs(); }
     std::size_t pair_keys() const noexcept { return group_of_two::key_bytes(shape_.width(), how_.kept_of(tokens)); }
     std::size_t pair_values() const noexcept { return group_of_two::value_bytes(shape_.width(), how_.kept_of(tokens)); }
@@ -258,7 +218,13 @@ template <class Cold>
 using group_of = typename named_group<Cold>::type;
 
 inline tiered_options tiers_of(const merged_options& o) noexcept {
-    return {.tokens = o.tokens, .sequences = o.sequences, .step = o.step, .context = o.context, .cold = o.cold};
+    return {.tokens = o.tokens,
+            .sequences = o.sequences,
+            .step = o.step,
+            .context = o.context,
+            .sinks = o.sinks,
+            .cold = o.cold,
+            .paging = o.paging};
 }
 
 }  // namespace detail

@@ -20,7 +20,9 @@ struct radix_tiered_options {
     std::size_t sequences = 1;  ///< how many can be open at once
     std::size_t step = 512;     ///< the most pending tokens of a sequence: a pipeline's chunk
     std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
+    std::size_t sinks = 0;      ///< the first tokens, in the hot codec always, as in tiered_options
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
+    cold_paging paging{};                       ///< what of it is in memory at a time
 };
 
 namespace detail {
@@ -52,12 +54,12 @@ struct radix_tiered {
     radix_tiered_options options{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
-        return maker::make(shape, tiers(), layout(shape), memory);
+        return maker::make(shape, tiers(), layout(shape, options.sinks), memory);
     }
-    std::size_t bytes(const cache_shape& shape) const { return maker::bytes(shape, tiers(), layout(shape)); }
+    std::size_t bytes(const cache_shape& shape) const { return maker::bytes(shape, tiers(), layout(shape, options.sinks)); }
     std::size_t max_length() const { return maker::tiers::max_length(tiers()); }
     std::size_t max_step() const noexcept { return options.step; }
-    std::string name() const { return concat("radix:", Cold::name); }
+    std::string name() const { return detail::name_of_tiers<Hot, Cold>("radix", "radix-tiered", 1, options.sinks); }
 
 private:
     tiered_options tiers() const noexcept {
@@ -65,7 +67,9 @@ private:
                 .sequences = options.sequences,
                 .step = options.step,
                 .context = options.context,
-                .cold = options.cold};
+                .sinks = options.sinks,
+                .cold = options.cold,
+                .paging = options.paging};
     }
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 // The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
 // instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
-// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`.
+// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`, and may keep first tokens: `tiered:q8/256+4,kivi2`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -17,7 +17,7 @@
 namespace skald::kv {
 
 enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest, merged, paged_merged, radix_merged };
-enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2 };
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
 /// A storage's word, and a spec without a codec that shows it with the number it needs.
@@ -45,22 +45,23 @@ inline constexpr std::array<storage_word, 16> storage_words{{{"contiguous", stor
                                                              {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
                                                              {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
                                                              {"quest", storage_kind::quest, "quest/1024"}}};
-inline constexpr std::array<std::pair<std::string_view, codec_kind>, 9> codec_words{{{"f32", codec_kind::f32},
-                                                                                     {"f16", codec_kind::f16},
-                                                                                     {"bf16", codec_kind::bf16},
-                                                                                     {"fp8", codec_kind::fp8},
-                                                                                     {"i16", codec_kind::i16},
-                                                                                     {"q8", codec_kind::q8},
-                                                                                     {"q4", codec_kind::q4},
-                                                                                     {"kivi4", codec_kind::kivi4},
-                                                                                     {"kivi2", codec_kind::kivi2}}};
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 10> codec_words{{{"f32", codec_kind::f32},
+                                                                                      {"f16", codec_kind::f16},
+                                                                                      {"bf16", codec_kind::bf16},
+                                                                                      {"fp8", codec_kind::fp8},
+                                                                                      {"i16", codec_kind::i16},
+                                                                                      {"q8", codec_kind::q8},
+                                                                                      {"q4", codec_kind::q4},
+                                                                                      {"kivi4", codec_kind::kivi4},
+                                                                                      {"kivi2", codec_kind::kivi2},
+                                                                                      {"kivi4v2", codec_kind::kivi4v2}}};
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
-    "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:f16/TOKENS,COLD (the last tokens, and older ones); COLD q4, "
-    "kivi4 or kivi2; "
+    "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:HOT/TOKENS+SINKS,COLD (the last tokens and the first, "
+    "and others); HOT f16 or q8, COLD kivi4, kivi2 or kivi4v2 (values of 2 bits), or q4 behind f16; "
     "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
     "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
@@ -73,7 +74,9 @@ struct spec {
     std::size_t block = 16;                       ///< tokens a block or page; paged, radix and quest only
     std::size_t window = 0;                       ///< tokens a row sees; ring and window only
     std::size_t sinks = 4;                        ///< first tokens that every row sees besides, or that are not merged; window and merged
-    std::size_t hot = 1;                          ///< tokens in f16, the rest is in the codec; tiered only
+    std::size_t hot = 1;                          ///< last tokens in hot_codec, the rest is in the codec; tiered only
+    std::size_t hot_sinks = 0;                    ///< first tokens in hot_codec; tiered only
+    codec_kind hot_codec = codec_kind::f16;       ///< f16 or q8; tiered only
     std::size_t budget = 0;                       ///< tokens that are kept, evicting only, or that a row reads, quest only
     eviction_kind eviction = eviction_kind::h2o;  ///< evicting only
 
@@ -87,23 +90,27 @@ struct spec {
         return storage == storage_kind::merged || storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
     }
     /// True for codecs that keep groups of tokens.
-    constexpr bool has_groups() const noexcept { return codec == codec_kind::kivi4 || codec == codec_kind::kivi2; }
+    constexpr bool has_groups() const noexcept {
+        return codec == codec_kind::kivi4 || codec == codec_kind::kivi2 || codec == codec_kind::kivi4v2;
+    }
 };
 
 namespace detail {
 
 /// The parts of a spec: `number` is empty where there is none.
 struct spec_parts {
-    std::string_view storage, number, codec = "f16";
+    std::string_view storage, number, codec = "f16", hot = "f16";
 };
 
 inline spec_parts split_spec(std::string_view text) noexcept {
-    constexpr std::string_view digits = "0123456789", hot = ":f16/";
+    constexpr std::string_view digits = "0123456789";
     spec_parts out{.storage = text.substr(0, text.find_first_of("/:")), .number = {}};
     std::string_view rest = text.substr(out.storage.size());
     char end = ':';  // of the number
-    if (out.storage == "tiered" && rest.starts_with(hot)) {
-        rest = rest.substr(hot.size() - 1);
+    if (const std::size_t slash = rest.find('/');
+        out.storage == "tiered" && rest.starts_with(':') && slash != std::string_view::npos && rest.find(',') > slash) {
+        out.hot = rest.substr(1, slash - 1);
+        rest = rest.substr(slash);
         end = ',';
     }
     if (rest.starts_with('/') || (rest.size() > 1 && digits.find(rest[1]) != std::string_view::npos)) {
@@ -128,7 +135,7 @@ inline spec parse_spec(std::string_view text) {
     const auto bad = [&](std::string_view what) {
         fail(errc::invalid_argument, concat("kv '", text, "'"), what, "; known: ", known_specs);
     };
-    const auto [storage, number, codec] = detail::split_spec(text);
+    const auto [storage, number, codec, hot] = detail::split_spec(text);
     const auto* const stored = std::ranges::find(storage_words, storage, &storage_word::word);
     if (stored == storage_words.end()) bad("unknown storage");
     spec out{.storage = stored->kind, .eviction = stored->eviction};
@@ -154,11 +161,18 @@ inline spec parse_spec(std::string_view text) {
                 bad("a window needs its tokens, from 1 to 16777216, and may have sinks, as window/1024+4");
             break;
         }
-        case storage_kind::tiered:
-            if (!detail::read_number(number, 1, out.hot))
-                bad("tiers are f16/TOKENS from 1 to 16777216, a comma and the codec of older tokens, as tiered:f16/256,q4");
-            if (!out.has_groups() && out.codec != codec_kind::q4) bad("older tokens are in q4, kivi4 or kivi2");
+        case storage_kind::tiered: {
+            const std::size_t plus = number.find('+');
+            if (!detail::read_number(number.substr(0, plus), 1, out.hot) ||
+                (plus != std::string_view::npos && !detail::read_number(number.substr(plus + 1), 0, out.hot_sinks)))
+                bad("tiers are f16/TOKENS from 1 to 16777216, perhaps + first tokens, a comma and the codec of others, as "
+                    "tiered:f16/256,q4 or tiered:f16/256+4,kivi2");
+            if (hot != "f16" && hot != "q8") bad("the last tokens are in f16 or q8");
+            if (hot == "q8") out.hot_codec = codec_kind::q8;
+            if (!out.has_groups() && (out.codec != codec_kind::q4 || hot == "q8"))
+                bad("older tokens are in kivi4, kivi2 or kivi4v2, or in q4 behind f16");
             break;
+        }
         case storage_kind::merged:
         case storage_kind::paged_merged:
         case storage_kind::radix_merged:
@@ -185,6 +199,7 @@ inline spec parse_spec(std::string_view text) {
                           ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());
     if (out.has_groups() && !grouping)
         bad("KIVI's groups are kept by contiguous, tiered, paged and radix storage, the last two without a block size");
+    if (out.codec == codec_kind::kivi4v2 && out.storage != storage_kind::tiered) bad("kivi4v2 is for tiers, as tiered:q8/64+4,kivi4v2");
     return out;
 }
 

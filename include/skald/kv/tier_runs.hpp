@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // How the tiers of a sequence (tiered.hpp) are read and made: which positions a row reads from which tier, the runs over the hot and the
-// cold one, and how the cold tier of all layers is laid out where every layer has groups of its own. It knows nothing of who keeps which
-// group where.
+// cold one and over first tokens that stay as they are, and how the cold tier of all layers is laid out where every layer has groups of its
+// own. It knows nothing of who keeps which group where.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 
@@ -88,6 +90,47 @@ inline std::size_t place_of(const tiered_slot& slot, position g) noexcept {
     return slot.table == nullptr ? slot.first_place + static_cast<std::size_t>(g) : slot.table[g];
 }
 
+/// The first tokens of a sequence at one layer, in a place of a plane before that of group 0, from `offset` on in each head's part of it.
+template <codec Hot>
+class kept_sinks {
+public:
+    using codec = Hot;
+
+    kept_sinks(const cold_plane& keys, const cold_plane& values, std::size_t offset, const tiered_slot* slots, tier_rule rule,
+               std::size_t row_bytes, const hot_run<Hot>& hot) noexcept
+        : keys_(keys), values_(values), offset_(offset), slots_(slots), rule_(rule), row_bytes_(row_bytes), hot_(hot) {}
+
+    position begin(std::size_t) const noexcept { return 0; }
+    position end(std::size_t segment) const noexcept { return slots_[segment].end >= rule_.group ? rule_.first : 0; }
+    position_range seen_by(position p) const noexcept { return {0, rule_.boundary(p) > 0 ? rule_.first : 0}; }
+    std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept { return row(keys_, segment, kv_head, p); }
+    std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept { return row(values_, segment, kv_head, p); }
+    std::size_t row_bytes() const noexcept { return row_bytes_; }
+    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(rule_.first - p); }
+
+    /// Copies them where the rows at [first, last) complete group 0.
+    template <format::float_vector V>
+    void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
+        if (first >= rule_.group || last < rule_.group) return;
+        for (position p = 0; p < rule_.first; ++p) {
+            std::memcpy(key(segment, kv_head, p), hot_.key(segment, kv_head, p), row_bytes_);
+            std::memcpy(value(segment, kv_head, p), hot_.value(segment, kv_head, p), row_bytes_);
+        }
+    }
+
+private:
+    std::byte* row(const cold_plane& plane, std::size_t segment, std::size_t kv_head, position p) const noexcept {
+        return plane.at(place_of(slots_[segment], -1), kv_head) + offset_ + static_cast<std::size_t>(p) * row_bytes_;
+    }
+
+    cold_plane keys_, values_;
+    std::size_t offset_;
+    const tiered_slot* slots_;
+    tier_rule rule_;
+    std::size_t row_bytes_;
+    hot_run<Hot> hot_;
+};
+
 /// The run over the cold tier: the whole groups of a segment. // (places, kv_heads, group bytes) or (sequences, kv_heads, groups, …)
 /// Where it is empty, no row reads anything of it, and no group is made.
 template <codec Hot, group_codec Cold>
@@ -158,6 +201,7 @@ private:
 /// | l.first_bytes(i)               | how many bytes of that place are used in plane i                                                |
 /// | l.describe(terms)              | adds what saved sequences say of it: codec, sizes                                               |
 /// | l.plausible(i, bytes)          | whether what a row of plane i is found by in these bytes of a group stays inside them           |
+/// | l.plane_of(layer)              | the first of the two planes that a layer reads, and no other but that which shares them          |
 /// | l.view(layer, hot, plane, slots, rule) | the runs of a layer: hot(layer) is the hot_run of one, plane(i) a cold_plane            |
 template <class L>
 concept cold_layout = requires(const L l, std::size_t n, state_terms& terms, std::span<const std::byte> bytes) {
@@ -172,9 +216,23 @@ concept cold_layout = requires(const L l, std::size_t n, state_terms& terms, std
     { l.first_bytes(n) } -> std::same_as<std::size_t>;
     l.describe(terms);
     { l.plausible(n, bytes) } -> std::same_as<bool>;
+    { l.plane_of(n) } -> std::same_as<std::size_t>;
 };
 
-/// Every layer has groups of its own: its keys are plane 2 · layer, its values the next.
+/// How many first tokens a place of groups has room for beside each other in the hot codec: less than a group.
+template <codec Hot>
+constexpr std::size_t most_sinks(std::size_t group, std::size_t room, std::size_t width) noexcept {
+    return std::min(group - 1, room / Hot::row_bytes(width));
+}
+
+/// Refuses more of them.
+inline void check_sinks(std::size_t sinks, std::size_t most, std::string_view cold) {
+    if (sinks > most)
+        fail(errc::invalid_argument, "kv cache", sinks, " tokens kept as sinks; of groups in ", cold, " there is room for ", most,
+             "; lower .sinks");
+}
+
+/// Every layer has groups of its own: its keys are plane 2 · layer, its values the next. The first `sinks` tokens stay in the hot codec.
 template <codec Hot, group_codec Cold>
 class layers_apart {
 public:
@@ -182,38 +240,50 @@ public:
     static constexpr std::size_t tokens = Cold::tokens;
     static constexpr bool whole_steps = false;
 
-    explicit layers_apart(const cache_shape& shape) noexcept : shape_(shape) {}
+    explicit layers_apart(const cache_shape& shape, std::size_t sinks = 0) noexcept : shape_(shape), sinks_(sinks) {}
 
     static std::string name() { return concat(Hot::name, " and ", Cold::name); }
     void check() const {
-        if (shape_.width() > Cold::most_width)
+        const std::size_t width = shape_.width();
+        if (width > Cold::most_width)
             fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in groups of ", Cold::name, "; the widest are ",
                  Cold::most_width);
+        check_sinks(sinks_, most_sinks<Hot>(tokens, std::min(Cold::key_bytes(width), Cold::value_bytes(width)), width), Cold::name);
     }
-    std::size_t first() const noexcept { return 0; }
+    std::size_t first() const noexcept { return sinks_; }
     std::size_t planes() const noexcept { return 2 * shape_.layers; }
     std::size_t bytes_before(std::size_t plane) const noexcept {
         const std::size_t keys = Cold::key_bytes(shape_.width()), values = Cold::value_bytes(shape_.width());
         return plane / 2 * (keys + values) + plane % 2 * keys;
     }
-    static std::size_t first_bytes(std::size_t) noexcept { return 0; }
-    static void describe(state_terms& terms) { describe_groups<Cold>(terms); }
+    std::size_t first_bytes(std::size_t) const noexcept { return sinks_ * Hot::row_bytes(shape_.width()); }
+    void describe(state_terms& terms) const {
+        describe_groups<Cold>(terms);
+        terms.push_back({"sinks", concat(sinks_, " tokens")});
+    }
     bool plausible(std::size_t plane, std::span<const std::byte> bytes) const noexcept {
         return plausible_group<Cold>(plane % 2 == 0, shape_.width(), bytes.data());
     }
 
+    static std::size_t plane_of(std::size_t layer) noexcept { return 2 * layer; }
+
     template <class HotOf, class PlaneAt>
-    std::tuple<cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer, const HotOf& hot, const PlaneAt& plane, const tiered_slot* slots,
-                                                       tier_rule rule) const noexcept {
+    std::tuple<kept_sinks<Hot>, cold_run<Hot, Cold>, hot_run<Hot>> view(std::size_t layer, const HotOf& hot, const PlaneAt& plane,
+                                                                        const tiered_slot* slots, tier_rule rule) const noexcept {
         const hot_run<Hot> tail = hot(layer);
-        return {cold_run<Hot, Cold>(plane(2 * layer), plane(2 * layer + 1), slots, rule, shape_.width(), tail), tail};
+        const cold_plane keys = plane(plane_of(layer)), values = plane(plane_of(layer) + 1);
+        const std::size_t width = shape_.width();
+        return {kept_sinks<Hot>(keys, values, 0, slots, rule, Hot::row_bytes(width), tail),
+                cold_run<Hot, Cold>(keys, values, slots, rule, width, tail), tail};
     }
 
 private:
     cache_shape shape_;
+    std::size_t sinks_;
 };
 
 static_assert(kv_run<hot_run<f16>> && selective_run<hot_run<f16>> && cold_layout<layers_apart<f16, kivi4>>);
+static_assert(selective_run<kept_sinks<f16>> && sealing_run<kept_sinks<f16>, format::scalar>);
 static_assert(selective_run<cold_run<f16, kivi4>> && split_run<cold_run<f16, kivi4>> && sealing_run<cold_run<f16, kivi4>, format::scalar>);
 
 }  // namespace skald::kv

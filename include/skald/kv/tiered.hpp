@@ -5,7 +5,8 @@
 //
 // A row at p reads position j from the cold tier iff j < boundary(p) = E · ⌊max(0, p + 1 - hot) / E⌋, E the tokens of a group: a function
 // of p and j alone, so that neither chunks nor batches nor rollbacks change what is read. hot = 1 is KIVI's rule: what stands in whole
-// groups before p's own is quantized.
+// groups before p's own is quantized. The first tokens of a sequence, where attention rests (StreamingLLM, Xiao et al. 2023), can stay in
+// the hot codec for ever: they then stand in a place of their own before that of group 0, and are copied there when group 0 is whole.
 //
 // The hot tier is a circle of at least step + hot + E - 2 tokens. Let c tokens be committed; pending ones are at most `step`, the first of
 // them at c, and a row there reads hot tokens from boundary(c) > c - hot - E + 1 on, which no pending token overwrites. A group is sealed
@@ -23,10 +24,12 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include <skald/core/buffer.hpp>
 #include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
+#include <skald/kv/cold_pages.hpp>
 #include <skald/kv/detail/group_table.hpp>
 #include <skald/kv/group_codec.hpp>
 #include <skald/kv/kivi.hpp>
@@ -41,7 +44,9 @@ struct tiered_options {
     std::size_t hot = 1;        ///< tokens, a row's own included, that it reads from the hot tier at least
     std::size_t step = 512;     ///< the most pending tokens of a sequence: a pipeline's chunk
     std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
+    std::size_t sinks = 0;      ///< the first tokens, in the hot codec always: less than a group, and no more bytes than its keys or values
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
+    cold_paging paging{};                       ///< what of it is in memory at a time
 };
 
 /// Memory: the hot tier, layers × 2 × sequences × kv_heads × (step + hot + 2 groups at most) rows of its codec; the cold one, kv_heads ×
@@ -69,7 +74,7 @@ public:
           firsts_(options.sequences, memory),
           places_(options.sequences, each_, memory),
           hot_(hot_bytes(shape, options), memory),
-          cold_(cold_bytes(shape, options, layout), options.cold == nullptr ? memory : options.cold) {
+          cold_(checked_cold_bytes(shape, options, layout), options.cold == nullptr ? memory : options.cold) {
         prefer_large_pages(hot_.span());
         if (options.cold == nullptr) prefer_large_pages(cold_.span());
     }
@@ -163,6 +168,7 @@ public:
                 const cold_plane plane = this->plane(i);
                 for (std::size_t h = 0; h < shape_.kv_heads; ++h)
                     std::memcpy(plane.at(first_place(copy.index), h), plane.at(first_place(s.index), h), places * plane.place);
+                release_planes(i, i + 1);
             }
         }
         return copy;
@@ -190,6 +196,8 @@ public:
                 fail(errc::cache_full, "kv cache", "the step needs ", needed, " more places of ", group, " tokens and ", places_.free(),
                      " of ", each_, " are free; raise .tokens or close sequences");
         const std::span<const row_range> ranges = table_.append(segments);
+        if (std::exchange(layers_done_, 0) != 0) release_planes(0, layout_.planes());  // a step was broken off
+        planned_ = segments.size();
         for (std::size_t i = 0; i < segments.size(); ++i) {
             const std::uint32_t s = segments[i].sequence.index;
             const position end = table_.states()[s].length;
@@ -207,6 +215,19 @@ public:
             return hot_run<Hot>(keys, keys + hot_plane, slots_.data(), rule(), shape_.kv_heads, capacity_, hot_row_bytes());
         };
         return layout_.view(layer, hot, [&](std::size_t i) { return plane(i); }, slots_.data(), rule());
+    }
+
+    /// What attention::run_layer() calls once the step's rows are appended: attend(ranges, view(layer)), after the threads of the backend's
+    /// pool have begun to fetch what the next layer will read, if the tier is paged; then what this layer has read is released.
+    template <class Backend, class Call, class Attend>
+    void attend_parts(const Backend& backend, std::size_t layer, const Call&, std::span<const row_range> ranges, const Attend& attend) {
+        if (options_.paging.by == nullptr) return attend(ranges, view(layer));
+        const std::size_t here = layout_.plane_of(layer), next = layout_.plane_of((layer + 1) % shape_.layers);
+        layers_done_ = layer + 1;
+        if (next != here) fetch_planes(backend, next, options_.paging.resident - options_.paging.by->slack() - plane_bytes(here, here + 2));
+        attend(ranges, view(layer));
+        if (next != here) release_planes(here, here + 2);
+        if (layers_done_ == shape_.layers) layers_done_ = 0;
     }
 
     // What storable_cache asks for. A stream has the first hot position; of each layer keys, then values, of each head from there on; and
@@ -355,6 +376,13 @@ private:
                 layout.bytes_before(layout.planes()))
             .size();
     }
+    static std::size_t checked_cold_bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
+        const std::size_t all = cold_bytes(shape, o, layout), each = layout.bytes_before(layout.planes());
+        std::size_t most = 0;  // of a place of one head, of what a layer reads
+        for (std::size_t i = 0; i < layout.planes(); i += 2) most = std::max(most, layout.bytes_before(i + 2) - layout.bytes_before(i));
+        detail::check_paging(o.paging, o.cold != nullptr, all / each * most);
+        return all;
+    }
     tier_rule rule() const noexcept {
         return {static_cast<position>(options_.hot), static_cast<position>(group), static_cast<position>(layout_.first())};
     }
@@ -370,6 +398,40 @@ private:
         std::byte* data = cold_.data() + before * all * shape_.kv_heads;
         if constexpr (Groups::shared) return {data, shape_.kv_heads * bytes, bytes};
         return {data, bytes, each_ * bytes};
+    }
+    /// Of the planes [from, to), which lie one after another.
+    std::size_t plane_bytes(std::size_t from, std::size_t to) const noexcept {
+        const std::size_t each = layout_.bytes_before(layout_.planes());
+        return cold_.size() / each * (layout_.bytes_before(to) - layout_.bytes_before(from));
+    }
+    void release_planes(std::size_t from, std::size_t to) const noexcept {
+        if (options_.paging.by != nullptr) options_.paging.by->release({plane(from).data, plane_bytes(from, to)});
+    }
+    /// Of two planes from `first` on, what the sequences of the step have there.
+    template <class Backend>
+    void fetch_planes(const Backend& backend, std::size_t first, std::size_t room) const {
+        executor* pool = nullptr;
+        if constexpr (requires { backend.pool(); }) pool = backend.pool();
+        detail::fetch(*options_.paging.by, pool, room, [&](const auto& f) {
+            for (std::size_t i = first; i < first + 2; ++i)
+                for (const tiered_slot& slot : slots_.span().first(planned_)) each_stretch(plane(i), slot, f);
+        });
+    }
+    /// f(bytes that lie together) for the places of a sequence in a plane.
+    template <class F>
+    void each_stretch(const cold_plane& in, const tiered_slot& slot, const F& f) const {
+        const std::size_t places = places_for(slot.end), before = layout_.first() == 0 ? 0 : 1;
+        if (places == 0) return;
+        if constexpr (Groups::shared) {
+            const std::uint32_t* table = slot.table - before;
+            for (std::size_t from = 0, to; from < places; from = to) {
+                for (to = from + 1; to < places && table[to] == table[to - 1] + 1;) ++to;
+                f(std::span<const std::byte>(in.at(table[from], 0), (to - from) * in.place));
+            }
+        } else {
+            for (std::size_t h = 0; h < shape_.kv_heads; ++h)
+                f(std::span<const std::byte>(in.at(slot.first_place - before, h), places * in.place));
+        }
     }
     /// Of a sequence's own room.
     std::size_t first_place(std::uint32_t s) const noexcept { return s * shape_.kv_heads * each_; }
@@ -393,15 +455,16 @@ private:
     buffer<position> firsts_;  // (sequences), the first position that the hot tier has
     Groups places_;
     buffer<> hot_, cold_;
+    std::size_t planned_ = 0, layers_done_ = 0;  // segments and layers of the step, the latter where the cold tier is paged
 };
 
 namespace detail {
 
 /// A group codec whose words name the cache by themselves where the hot tier is as short as it can be; rows in groups are tiers always.
 template <codec Hot, group_codec Cold>
-std::string name_of_tiers(bool pool, std::size_t tokens) {
-    if (tokens == 1 && !codec<typename Cold::key_codec>) return concat(pool ? "paged:" : "contiguous:", Cold::name);
-    return concat(pool ? "paged-tiered:" : "tiered:", Hot::name, "/", tokens, ",", Cold::name);
+std::string name_of_tiers(std::string_view plain, std::string_view tiers, std::size_t tokens, std::size_t sinks) {
+    if (tokens == 1 && sinks == 0 && !codec<typename Cold::key_codec>) return concat(plain, ":", Cold::name);
+    return concat(tiers, ":", Hot::name, "/", tokens, sinks == 0 ? "" : concat("+", sinks), ",", Cold::name);
 }
 
 }  // namespace detail
@@ -414,12 +477,14 @@ struct tiered {
     tiered_options options{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
-        return cache(shape, options, layers_apart<Hot, Cold>(shape), memory);
+        return cache(shape, options, layers_apart<Hot, Cold>(shape, options.sinks), memory);
     }
-    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape)); }
+    std::size_t bytes(const cache_shape& shape) const {
+        return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape, options.sinks));
+    }
     std::size_t max_length() const { return cache::max_length(options); }
     std::size_t max_step() const noexcept { return options.step; }
-    std::string name() const { return detail::name_of_tiers<Hot, Cold>(false, options.hot); }
+    std::string name() const { return detail::name_of_tiers<Hot, Cold>("contiguous", "tiered", options.hot, options.sinks); }
 };
 
 /// The same with a pool of groups, which forks share: `paged_tiered<f16, kivi4>{{.tokens = 4096, .sequences = 8}}`.
@@ -430,12 +495,14 @@ struct paged_tiered {
     tiered_options options{};
 
     cache make(const cache_shape& shape, std::pmr::memory_resource* memory) const {
-        return cache(shape, options, layers_apart<Hot, Cold>(shape), memory);
+        return cache(shape, options, layers_apart<Hot, Cold>(shape, options.sinks), memory);
     }
-    std::size_t bytes(const cache_shape& shape) const { return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape)); }
+    std::size_t bytes(const cache_shape& shape) const {
+        return cache::bytes(shape, options, layers_apart<Hot, Cold>(shape, options.sinks));
+    }
     std::size_t max_length() const { return cache::max_length(options); }
     std::size_t max_step() const noexcept { return options.step; }
-    std::string name() const { return detail::name_of_tiers<Hot, Cold>(true, options.hot); }
+    std::string name() const { return detail::name_of_tiers<Hot, Cold>("paged", "paged-tiered", options.hot, options.sinks); }
 };
 
 static_assert(storable_cache<tiered<>::cache> && storable_cache<paged_tiered<>::cache> && policy<tiered<>> && policy<paged_tiered<>>);
