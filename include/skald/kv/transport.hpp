@@ -39,7 +39,7 @@ void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const
     const position committed = detail::select_rows(cache, s);
     if (tokens.size() > static_cast<std::size_t>(committed))
         fail(errc::invalid_argument, options.place, tokens.size(), " tokens were to be encoded of a sequence of ", committed);
-    detail::encoded_header h = detail::encoded_header_of(cache, options);
+    encoded_header h = detail::encoded_header_of(cache, options);
     h.tokens = tokens.size();
     h.note_bytes = note.size();
     detail::require_sizes(h, errc::invalid_argument, options.place);
@@ -101,7 +101,7 @@ public:
         text_.note = detail::read_note(in_, header_);
     }
 
-    const state_header& header() const noexcept { return header_; }
+    const encoded_header& header() const noexcept { return header_; }
 
     /// The tokens so far, and the note.
     const saved_text& text() const noexcept { return text_; }
@@ -138,8 +138,7 @@ public:
     void expect_end() { in_.expect_end(); }
 
 private:
-    static detail::encoded_header read_header(const Cache& cache, sequence_id s, detail::state_reader& in,
-                                              const encoding_options& options) {
+    static encoded_header read_header(const Cache& cache, sequence_id s, detail::state_reader& in, const encoding_options& options) {
         if (cache.length(s) != 0)
             fail(errc::invalid_argument, options.place, "the sequence to decode it into holds ", cache.length(s),
                  " tokens; it must be empty");
@@ -150,7 +149,7 @@ private:
     sequence_id sequence_;
     encoding_options options_;
     detail::state_reader in_;
-    detail::encoded_header header_;
+    encoded_header header_;
     detail::turning way_;
     detail::chunk_decoder coder_;
     detail::key_turner turner_;
@@ -192,7 +191,7 @@ saved_text decode(Cache& cache, sequence_id s, std::span<const std::byte> bytes,
 
 /// What check_encoded() tells.
 struct checked_encoding {
-    detail::encoded_header header;  ///< of no codec
+    encoded_header header;  ///< of no codec
     saved_text text;
     std::uint64_t bytes = 0;  ///< of the stream
     unsigned quality = 0;     ///< of its first chunk; 0 without chunks

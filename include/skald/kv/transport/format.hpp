@@ -37,6 +37,11 @@ struct encoding_options {
 
 inline constexpr unsigned most_quality = 5;
 
+/// What an encoded sequence says of itself; codecs and rows' sizes play no part here.
+struct encoded_header : state_header {
+    bool before_rope = false;  ///< its keys are as they were before rope
+};
+
 namespace detail {
 
 /// Bins of a quality. Errors of values are a bin at most, and a quarter of one in root mean square.
@@ -67,11 +72,6 @@ struct encoded_chunk_head {
     std::uint64_t bytes = 0;  ///< of keys and values
 };
 static_assert(sizeof(encoded_chunk_head) == 16 && std::is_trivially_copyable_v<encoded_chunk_head>);
-
-/// As saved sequences have it; codecs and rows' sizes play no part here.
-struct encoded_header : state_header {
-    bool before_rope = false;
-};
 
 /// Whether the keys of a cache are as before rope. Those of a model without rope are as after it, too.
 template <class Cache>

@@ -123,9 +123,9 @@ private:
         std::array<float, lanes> sums{};
         for (std::size_t i = 0; i < tokens_; i += lanes)
             for (std::size_t k = 0; k < lanes; ++k) sums[k] += a[i + k] * b[i + k];
-        float sum = 0;
-        for (const float s : sums) sum += s;
-        return sum;
+        for (std::size_t half = lanes / 2; half != 0; half /= 2)
+            for (std::size_t k = 0; k < half; ++k) sums[k] += sums[k + half];
+        return sums[0];
     }
 
     std::size_t tokens_;
