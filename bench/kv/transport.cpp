@@ -46,6 +46,7 @@ public:
           prefix_(prefix),
           scored_(scored),
           cache_(kv::contiguous<kv::f16>{{.tokens = prefix + scored, .sequences = 2}}.make(m.config().cache(), m.backend().memory())),
+          ropes_(key_ropes(m, cache_.context())),
           untouched_(cache_.open()),
           decoded_(cache_.open()),
           workspace_(m.backend(), m.architecture(), m.config(), {.rows = std::max(rows_a_step, scored), .wanted = scored}),
@@ -64,11 +65,12 @@ public:
             std::vector<std::byte> bytes;
             auto start = std::chrono::steady_clock::now();
             kv::encode(cache_, untouched_, prefix,
-                       [&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); }, {.quality = quality});
+                       [&](std::span<const std::byte> some) { bytes.insert(bytes.end(), some.begin(), some.end()); },
+                       {.quality = quality, .ropes = ropes_});
             t.encoding += seconds_since(start);
             cache_.truncate(decoded_, 0);
             start = std::chrono::steady_clock::now();
-            kv::decode(cache_, decoded_, bytes);
+            kv::decode(cache_, decoded_, bytes, {.ropes = ropes_});
             t.decoding += seconds_since(start);
             t.bytes += static_cast<double>(bytes.size());
             t.logprob += score(decoded_, rest);
@@ -101,6 +103,7 @@ private:
     executor& pool_;
     std::size_t prefix_, scored_;
     kv::contiguous<kv::f16>::cache cache_;
+    std::vector<kv::key_rope> ropes_;
     kv::sequence_id untouched_, decoded_;
     workspace<backend> workspace_;
     std::vector<float> logits_;

@@ -49,6 +49,7 @@
 #include <skald/kv/word_codec.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>
+#include <skald/model/key_ropes.hpp>
 #include <skald/model/load.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/beam_search.hpp>

@@ -3,14 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
+#include <memory_resource>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
 #include <skald/kv/contiguous.hpp>
+#include <skald/kv/row_access.hpp>
 #include <skald/kv/unroped.hpp>
+#include <skald/model/key_ropes.hpp>
 #include <skald/model/load.hpp>
 
 #include "support/catch.hpp"
@@ -88,4 +93,37 @@ TEST_CASE("a cache of rotated keys gives the same when they are rotated by hand"
             }
         });
     CHECK(relative_distance(run.run(s, more, 30), by_hand.run({0}, more, 30)) < 1e-6);
+}
+
+TEST_CASE("a model's ropes turn keys from before rope to what the cache of rotated ones has", "[model][shifting]") {
+    for (const char* file : {"tiny-llama.gguf", "tiny-gemma3.gguf", "tiny-phi3-long.gguf", "tiny-phi3-short.gguf", "tiny-qwen2-yarn.gguf",
+                             "tiny-llama3.gguf", "tiny-gpt2.gguf"}) {
+        CAPTURE(file);
+        const auto m = load_model<cpu<>>(std::string(SKALD_TEST_DATA) + "/" + file, {.compute = compute::exact});
+        const std::size_t length = std::min<std::size_t>(100, m.config().context);
+        const tokens text = random_tokens(length, m.config().vocabulary, 5);
+        const kv::cache_shape shape = m.config().cache();
+        const auto keys = [&](const auto& policy) {
+            runner run(m, policy, length);
+            const kv::sequence_id s = run.cache().open();
+            run.run(s, text, length);
+            run.cache().commit(s);
+            run.cache().select(s);
+            std::vector<float> out, layer(2 * shape.kv_heads * length * shape.head_dim);
+            for (std::size_t i = 0; i < shape.layers; ++i) {
+                kv::detail::load_rows(run.cache(), i, 0, static_cast<position>(length), layer);
+                out.insert(out.end(), layer.begin(), layer.begin() + static_cast<std::ptrdiff_t>(layer.size() / 2));
+            }
+            return out;
+        };
+        const std::vector<float> rotated = keys(kv::contiguous<kv::f32>{{.tokens = length}});
+        std::vector<float> turned = keys(kv::contiguous<f32>{{.tokens = length}});
+        if (m.config().rope_pairs() != 0) CHECK(relative_distance(turned, rotated) > 0.1);
+        const std::vector<kv::key_rope> ropes = key_ropes(m, length);
+        kv::detail::key_turner turner(ropes, shape, length, file, std::pmr::new_delete_resource());
+        for (std::size_t i = 0; i < shape.layers; ++i)
+            turner.turn_keys(kv::detail::turning::forth, i, 0, length,
+                             std::span(turned).subspan(i * turned.size() / shape.layers, turned.size() / shape.layers));
+        CHECK(relative_distance(turned, rotated) < 1e-6);
+    }
 }

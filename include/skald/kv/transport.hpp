@@ -39,19 +39,22 @@ void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const
     const position committed = detail::select_rows(cache, s);
     if (tokens.size() > static_cast<std::size_t>(committed))
         fail(errc::invalid_argument, options.place, tokens.size(), " tokens were to be encoded of a sequence of ", committed);
-    state_header h = detail::encoded_header_of(cache, options);
+    encoded_header h = detail::encoded_header_of(cache, options);
     h.tokens = tokens.size();
     h.note_bytes = note.size();
     detail::require_sizes(h, errc::invalid_argument, options.place);
     for (std::size_t i = 0; i < tokens.size(); ++i)
         if (tokens[i] < 0) fail(errc::invalid_argument, options.place, "token ", i, " is ", tokens[i], "; ids are not negative");
 
+    const auto way = h.before_rope == detail::keys_before_rope(cache) ? detail::turning::none : detail::turning::back;
     detail::chunk_encoder coder(shape, options.place, options.memory);
+    detail::key_turner turner(options.ropes, shape, detail::encoded_chunk, options.place, options.memory);
     detail::state_writer out(sink, options.memory);
     const detail::encoded_head head{.layers = static_cast<std::uint32_t>(shape.layers),
                                     .kv_heads = static_cast<std::uint32_t>(shape.kv_heads),
                                     .head_dim = static_cast<std::uint32_t>(shape.head_dim),
                                     .note_bytes = static_cast<std::uint32_t>(note.size()),
+                                    .before_rope = h.before_rope ? 1u : 0u,
                                     .tokens = tokens.size(),
                                     .model = h.model};
     const auto put_section = [&](std::span<const std::byte> bytes) {
@@ -66,6 +69,7 @@ void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const
             first, count, detail::bins_of(options.quality),
             [&](std::size_t layer, std::span<float> rows) {
                 detail::load_rows(cache, layer, static_cast<position>(first), static_cast<position>(first + count), rows);
+                turner.turn_keys(way, layer, static_cast<position>(first), count, rows.first(rows.size() / 2));
             },
             [&](std::span<const std::byte> bytes) {
                 const detail::encoded_chunk_head chunk{
@@ -89,13 +93,15 @@ public:
           options_(options),
           in_(source, options.place, options.memory),
           header_(read_header(cache, s, in_, options)),
+          way_(detail::require_turning(header_, cache, options)),
           coder_(header_.shape, options.place, options.memory),
+          turner_(options.ropes, header_.shape, detail::encoded_chunk, options.place, options.memory),
           bytes_(options.memory) {
         in_.begin_section(header_.note_bytes);
         text_.note = detail::read_note(in_, header_);
     }
 
-    const state_header& header() const noexcept { return header_; }
+    const encoded_header& header() const noexcept { return header_; }
 
     /// The tokens so far, and the note.
     const saved_text& text() const noexcept { return text_; }
@@ -115,7 +121,8 @@ public:
             const segment rows{.sequence = sequence_, .first_row = 0, .rows = chunk.tokens};
             const position first = cache_.plan(std::span(&rows, 1))[0].first_position;
             coder_.decode(bytes_, chunk.tokens,
-                          [&](std::size_t layer, std::size_t head, std::span<const float> keys, std::span<const float> values) {
+                          [&](std::size_t layer, std::size_t head, std::span<float> keys, std::span<const float> values) {
+                              turner_.turn_keys(way_, layer, first, chunk.tokens, keys);
                               detail::store_rows(cache_, layer, head, first, keys, values, padded_);
                           });
             cache_.commit(sequence_);
@@ -131,21 +138,21 @@ public:
     void expect_end() { in_.expect_end(); }
 
 private:
-    static state_header read_header(const Cache& cache, sequence_id s, detail::state_reader& in, const encoding_options& options) {
+    static encoded_header read_header(const Cache& cache, sequence_id s, detail::state_reader& in, const encoding_options& options) {
         if (cache.length(s) != 0)
             fail(errc::invalid_argument, options.place, "the sequence to decode it into holds ", cache.length(s),
                  " tokens; it must be empty");
-        const state_header h = detail::read_encoded_header(in, options.place);
-        detail::require_same(h, detail::encoded_header_of(cache, options), options.place);
-        return h;
+        return detail::read_encoded_header(in, options.place);
     }
 
     Cache& cache_;
     sequence_id sequence_;
     encoding_options options_;
     detail::state_reader in_;
-    state_header header_;
+    encoded_header header_;
+    detail::turning way_;
     detail::chunk_decoder coder_;
+    detail::key_turner turner_;
     std::pmr::vector<std::byte> bytes_;
     std::vector<float> padded_;
     saved_text text_;
@@ -184,7 +191,7 @@ saved_text decode(Cache& cache, sequence_id s, std::span<const std::byte> bytes,
 
 /// What check_encoded() tells.
 struct checked_encoding {
-    state_header header;  ///< of no codec
+    encoded_header header;  ///< of no codec
     saved_text text;
     std::uint64_t bytes = 0;  ///< of the stream
     unsigned quality = 0;     ///< of its first chunk; 0 without chunks
@@ -208,10 +215,11 @@ inline checked_encoding check_encoded(const state_source& source, const encoding
     return out;
 }
 
-/// Throws errc::invalid_argument unless what was encoded is of the model that the options name and of the cache's shape.
+/// Throws errc::invalid_argument unless what was encoded is of the model that the options name and of the cache's shape, and its keys are
+/// as the cache has them or the options have ropes to turn them by.
 template <transcodable_cache Cache>
 void require_fit(const Cache& cache, const checked_encoding& encoded, const encoding_options& options = {}) {
-    detail::require_same(encoded.header, detail::encoded_header_of(cache, options), options.place);
+    detail::require_turning(encoded.header, cache, options);
 }
 
 inline checked_encoding check_encoded(std::span<const std::byte> bytes, const encoding_options& options = {}) {

@@ -23,6 +23,7 @@
 #include <skald/kv/transport_file.hpp>
 #include <skald/model/forward.hpp>
 #include <skald/model/identity.hpp>
+#include <skald/model/key_ropes.hpp>
 #include <skald/model/model.hpp>
 #include <skald/pipeline/known_prefix.hpp>
 #include <skald/pipeline/request.hpp>
@@ -45,6 +46,7 @@ public:
           limit_(kv::max_length(policy, model_.config().cache())),
           limits_(step_limits{.rows = options_.chunk, .wanted = 1}.fit(std::min(limit_, kv::longest_step(policy)))),
           cache_(policy.make(model_.config().cache(), model_.backend().memory())),
+          ropes_(key_ropes(model_, cache_.context())),
           workspace_(model_.backend(), model_.architecture(), model_.config(), limits_),
           logits_(model_.config().vocabulary, model_.backend().memory()),
           sequence_(cache_.open()) {
@@ -236,7 +238,7 @@ private:
 
     kv::encoding_options encoding() const {
         const kv::state_options options = state();
-        return {.model = options.model, .memory = options.memory};
+        return {.model = options.model, .memory = options.memory, .ropes = ropes_};
     }
 
     kv::state_options state() const {
@@ -373,6 +375,7 @@ private:
     std::size_t limit_;  // tokens the sequence can reach
     step_limits limits_;
     typename Policy::cache cache_;
+    std::vector<kv::key_rope> ropes_;
     workspace<Backend> workspace_;
     buffer<float> logits_;
     kv::sequence_id sequence_;

@@ -50,13 +50,12 @@ public:
     chunk_encoder(const cache_shape& shape, std::string_view place, std::pmr::memory_resource* memory)
         : shape_(shape),
           memory_(memory),
-          tables_(bell_widths, memory),
+          tables_(memory),
+          channels_(shape.head_dim, encoded_chunk, place, memory),
           rows_(chunk_floats(shape, place), memory),
           anchors_((checked_size(encoded_chunk, place) * shape.kv_heads).size(), memory),
-          numbers_(2 * encoded_chunk, memory),
-          lengths_(2 * encoded_chunk, memory) {
-        make_bell_tables(tables_.span());
-    }
+          numbers_(encoded_chunk, memory),
+          lengths_(2 * encoded_chunk, memory) {}
 
     /// Hands the bytes of `count` tokens from `first` on to `use`. load(layer, keys and values) fills // (2, kv_heads, count, head_dim)
     template <class Load, class Use>
@@ -140,19 +139,20 @@ private:
     void put_rows(range_encoder& out, channel_models& models, std::span<const float> rows, float unit,
                   std::span<const std::uint8_t> anchor) {
         const std::size_t n = anchor.size(), width = shape_.head_dim;
-        const std::span<std::int32_t> values = numbers_.span().first(n), symbols = numbers_.span().subspan(encoded_chunk, n);
+        const std::span<std::int32_t> values = numbers_.span().first(n);
         const float inverse = unit > 0 ? 1.0f / unit : 0.0f;
         constexpr auto most = static_cast<float>(most_units);
         for (std::size_t c = 0; c < width; ++c) {
             for (std::size_t i = 0; i < n; ++i)
                 values[i] = static_cast<std::int32_t>(std::nearbyint(std::clamp(rows[i * width + c] * inverse, -most, most)));
-            put_channel(out, models, tables_.span(), values, anchor, symbols);
+            channels_.put(out, models, tables_, c, values, anchor);
         }
     }
 
     cache_shape shape_;
     std::pmr::memory_resource* memory_;
-    buffer<bell_table> tables_;
+    bell_tables tables_;
+    delta_encoder channels_;
     buffer<float> rows_;
     buffer<std::uint8_t> anchors_;  // (kv_heads, tokens)
     buffer<std::int32_t> numbers_;
@@ -165,18 +165,20 @@ public:
     chunk_decoder(const cache_shape& shape, std::string_view place, std::pmr::memory_resource* memory)
         : shape_(shape),
           place_(place),
-          tables_(bell_widths, memory),
-          rows_(chunk_floats({.layers = 1, .kv_heads = 1, .head_dim = shape.head_dim}, place), memory) {
-        make_bell_tables(tables_.span());
-    }
+          tables_(memory),
+          channels_(shape.head_dim, encoded_chunk, place, memory),
+          rows_(chunk_floats({.layers = 1, .kv_heads = 1, .head_dim = shape.head_dim}, place), memory) {}
 
     /// The most bytes that a chunk of `count` tokens can have: no symbol costs more than 8.
     static std::uint64_t most_bytes(const cache_shape& shape, std::size_t count, std::string_view place) {
-        return (((checked_size(shape.head_dim, place) * 2 * (count + 3) + count) * shape.kv_heads + 8) * shape.layers * 8 + 64).value();
+        return (((checked_size(shape.head_dim, place) * 2 * (count + 4 + 2 * most_neighbours) + count) * shape.kv_heads + 8) *
+                    shape.layers * 8 +
+                64)
+            .value();
     }
 
-    /// Calls store(layer, head, keys, values) for every layer and head in order, each // (count, head_dim). Throws errc::bad_file for bytes
-    /// that encode() did not write, as far as that shows; values are finite in any case.
+    /// Calls store(layer, head, keys, values) for every layer and head in order, each // (count, head_dim); it may change them. Throws
+    /// errc::bad_file for bytes that encode() did not write, as far as that shows; values are finite in any case.
     template <class Store>
     void decode(std::span<const std::byte> bytes, std::size_t count, Store&& store) {
         range_decoder in(bytes);
@@ -191,7 +193,7 @@ public:
                 const std::span<float> k = rows_.span().first(plane), v = rows_.span().subspan(plane, plane);
                 get_rows(in, keys, k, unit_of_keys, std::span(anchor).first(count));
                 get_rows(in, values, v, unit_of_values, std::span(anchor).first(count));
-                store(layer, h, std::span<const float>(k), std::span<const float>(v));
+                store(layer, h, k, v);
             }
         }
         if (!in.at_end()) fail(errc::bad_file, place_, "a chunk of ", bytes.size(), " bytes does not end where its values do");
@@ -209,13 +211,14 @@ private:
     void get_rows(range_decoder& in, channel_models& models, std::span<float> rows, float unit,
                   std::span<const std::uint8_t> anchor) noexcept {
         for (std::size_t c = 0; c < shape_.head_dim; ++c)
-            get_channel(in, models, tables_.span(), anchor,
-                        [&](std::size_t i, std::int32_t value) { rows[i * shape_.head_dim + c] = static_cast<float>(value) * unit; });
+            channels_.get(in, models, tables_, c, anchor,
+                          [&](std::size_t i, std::int32_t value) { rows[i * shape_.head_dim + c] = static_cast<float>(value) * unit; });
     }
 
     cache_shape shape_;
     std::string_view place_;
-    buffer<bell_table> tables_;
+    bell_tables tables_;
+    delta_decoder channels_;
     buffer<float> rows_;
 };
 

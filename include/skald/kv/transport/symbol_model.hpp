@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // How probable symbols are. Quantized rows are bell-shaped in every channel, so a channel's frequency table is named by its width alone:
-// one of 56, six bits or less to transmit. Numbers beside them (widths, means) count as they come. Integers only: tables are the same
-// wherever they are built.
+// one of 56, six bits or less to transmit; it stands for two, one of them for points halfway between symbols. Numbers beside them (widths,
+// means) count as they come. Integers only: tables are the same wherever they are built.
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory_resource>
 #include <span>
 
+#include <skald/core/buffer.hpp>
 #include <skald/kv/transport/range_coder.hpp>
 
 namespace skald::kv::detail {
@@ -35,39 +37,52 @@ constexpr std::uint64_t root(std::uint64_t x) noexcept {
     return out;
 }
 
-/// The tables of all widths. p(k) ∝ q^(k²) with q = exp(-1 / 2σ²), in 32 binary digits; a width twice as great has the fourth root of q.
-inline void make_bell_tables(std::span<bell_table> out) noexcept {
-    std::uint64_t q[widths_an_octave]{1440801, 5145013, 15004422, 36905875, 78665070, 148652826, 253857248, 398132550};
-    for (std::size_t i = 0; i < out.size(); ++i) {
-        std::uint64_t& base = q[i % widths_an_octave];
-        if (i >= widths_an_octave) base = root(root(base << 32) << 32);
-        std::array<std::uint64_t, bell_table::radius + 1> weights;
-        std::uint64_t ratio = base, sum = 0;
-        const std::uint64_t square = base * base >> 32;
-        weights[0] = std::uint64_t{1} << 32;
-        for (std::size_t k = 0; k < bell_table::radius; ++k, ratio = ratio * square >> 32) weights[k + 1] = weights[k] * ratio >> 32;
-        for (const std::uint64_t w : weights) sum += 2 * w;
-        sum -= weights[0];
-        std::uint64_t squares = 0;
-        for (std::size_t k = 0; k <= bell_table::radius; ++k) squares += 2 * k * k * weights[k];
-
-        bell_table& table = out[i];
-        constexpr std::uint32_t shared = bell_table::total - bell_table::symbols;  // each has one, whatever its weight
-        const auto share = [&](int k) {
-            return static_cast<std::uint32_t>(1 + weights[static_cast<std::size_t>(k < 0 ? -k : k)] * shared / sum);
-        };
-        std::uint32_t given = 1;  // to the escape
-        for (int k = -bell_table::radius; k <= bell_table::radius; ++k) given += share(k);
-        table.moment = squares / (sum >> 16);
-        table.begins[0] = 0;
-        for (int k = -bell_table::radius; k <= bell_table::radius; ++k) {
-            const std::uint32_t frequency = share(k) + (k == 0 ? bell_table::total - given : 0);
-            const auto at = static_cast<std::size_t>(k + bell_table::radius);
-            table.begins[at + 1] = table.begins[at] + frequency;
-        }
-        table.begins[bell_table::symbols] = bell_table::total;
+/// The table of a bell whose middle is at symbol 0 or, `halfway`, between -1 and 0, by the first of its ratios, p(1) / p(0), and that of
+/// one ratio to the one before: in 32 binary digits.
+inline void make_bell_table(std::uint64_t ratio, std::uint64_t square, bool halfway, bell_table& table) noexcept {
+    std::array<std::uint64_t, bell_table::radius + 1> weights;
+    weights[0] = std::uint64_t{1} << 32;
+    for (std::size_t k = 0; k < bell_table::radius; ++k, ratio = ratio * square >> 32) weights[k + 1] = weights[k] * ratio >> 32;
+    const auto weight = [&](int k) { return weights[static_cast<std::size_t>(k >= 0 ? k : halfway ? -1 - k : -k)]; };
+    std::uint64_t sum = 0, squares = 0;
+    for (int k = -bell_table::radius; k <= bell_table::radius; ++k) {
+        sum += weight(k);
+        squares += static_cast<std::uint64_t>(k * k) * weight(k);
     }
+    constexpr std::uint32_t shared = bell_table::total - bell_table::symbols;  // each has one, whatever its weight
+    const auto share = [&](int k) { return static_cast<std::uint32_t>(1 + weight(k) * shared / sum); };
+    std::uint32_t given = 1;  // to the escape
+    for (int k = -bell_table::radius; k <= bell_table::radius; ++k) given += share(k);
+    table.moment = squares / (sum >> 16);
+    table.begins[0] = 0;
+    for (int k = -bell_table::radius; k <= bell_table::radius; ++k) {
+        const std::uint32_t frequency = share(k) + (k == 0 ? bell_table::total - given : 0);
+        const auto at = static_cast<std::size_t>(k + bell_table::radius);
+        table.begins[at + 1] = table.begins[at] + frequency;
+    }
+    table.begins[bell_table::symbols] = bell_table::total;
 }
+
+/// The tables of all widths. p(k) ∝ q^(k²) with q = exp(-1 / 2σ²), halfway q^(k² + k); a width twice as great has the fourth root of q.
+class bell_tables {
+public:
+    explicit bell_tables(std::pmr::memory_resource* memory) : tables_(2 * bell_widths, memory) {
+        std::uint64_t q[widths_an_octave]{1440801, 5145013, 15004422, 36905875, 78665070, 148652826, 253857248, 398132550};
+        for (std::size_t i = 0; i < bell_widths; ++i) {
+            std::uint64_t& base = q[i % widths_an_octave];
+            if (i >= widths_an_octave) base = root(root(base << 32) << 32);
+            const std::uint64_t square = base * base >> 32;
+            make_bell_table(base, square, false, tables_[i]);
+            make_bell_table(square, square, true, tables_[bell_widths + i]);
+        }
+    }
+
+    const bell_table& at(std::size_t width, bool halfway) const noexcept { return tables_[width + (halfway ? bell_widths : 0)]; }
+    std::span<const bell_table> whole() const noexcept { return tables_.span().first(bell_widths); }
+
+private:
+    buffer<bell_table> tables_;
+};
 
 /// The width whose symbols have a mean square nearest to one: the one that codes them shortest.
 inline std::size_t nearest_width(std::span<const bell_table> tables, std::uint64_t moment) noexcept {
