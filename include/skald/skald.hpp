@@ -41,6 +41,7 @@
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
 #include <skald/kv/tiered.hpp>
+#include <skald/kv/tiered_by.hpp>
 #include <skald/kv/transport.hpp>
 #include <skald/kv/transport_file.hpp>
 #include <skald/kv/unroped.hpp>

@@ -54,6 +54,29 @@ TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
     CHECK_FALSE(same_as_static("h2o:40:f16", kv::recent{}));
 }
 
+TEST_CASE("a cache that a spec names has tiers by importance as the one a type names", "[kv]") {
+    const auto m = load_model<backend>(open_model(tiny_model{}).file(), {});
+    const tokens text = random_tokens(100, 101, 3);
+    for (const auto& [words, kind] :
+         {std::pair{"tiered-h2o:40:f16,kivi2", kv::eviction_kind::h2o}, std::pair{"tiered-sinks:32:f16,kivi2", kv::eviction_kind::sinks}}) {
+        const kv::spec spec = kv::parse_spec(words);
+        const any named{spec, {.tokens = 192, .step = 40}};
+        const kv::tiered_by<kv::detail::named_eviction, kv::f16, kv::kivi2> fixed{{.tokens = 192, .budget = spec.budget, .step = 40},
+                                                                                  kv::detail::named_eviction{kind}};
+        CHECK(named.name() == words);
+        CHECK(named.max_step() == 40);
+        CHECK(named.max_length() == 192);
+        CHECK(named.bytes(m.config().cache()) == fixed.bytes(m.config().cache()));
+        runner a(m, named, 40);
+        runner b(m, fixed, 40);
+        CHECK(a.run(a.cache().open(), text, 40) == b.run(b.cache().open(), text, 40));
+        CHECK_FALSE(a.cache().reads_by_position());
+    }
+    const any q8{kv::parse_spec("tiered-tova:64:q8,kivi2"), {}};
+    CHECK(q8.name() == "tiered-tova:64:q8,kivi2");
+    CHECK(q8.max_length() == 2048);
+}
+
 TEST_CASE("a cache that a spec names skips pages as the one a type names", "[kv]") {
     const auto m = three_layers();
     const tokens text = random_tokens(100, 101, 3);

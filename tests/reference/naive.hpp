@@ -325,13 +325,13 @@ private:
     static bool is_seen(const std::tuple<Runs...>& runs, std::size_t s, position p, position j) {
         return std::apply([&](const auto&... run) { return (holds(run, s, p, j) || ...); }, runs);
     }
-    /// Whether no run hides it from the row.
+    /// Whether no run that has it hides it from the row.
     template <kv_run... Runs>
     static bool is_chosen(const std::tuple<Runs...>& runs, std::size_t s, std::size_t kv_head, position p, position j) {
         constexpr auto tile = static_cast<position>(attention::tile_size);
         const auto shows = [&]<class Run>(const Run& run) {
             if constexpr (choosing_run<Run>)
-                return (run.shown(s, kv_head, p, j / tile * tile) >> (j % tile) & 1) != 0;
+                return !holds(run, s, p, j) || (run.shown(s, kv_head, p, j / tile * tile) >> (j % tile) & 1) != 0;
             else
                 return true;
         };

@@ -33,6 +33,7 @@
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/tiered.hpp>
+#include <skald/kv/tiered_by.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -247,8 +248,8 @@ template <class Backend>
 struct any {
     static_assert(backend<Backend>, "skald: kv::any takes the backend of the model, as kv::any<cpu<>>; its cache is named by its spec");
     struct capacity {
-        /// As .tokens of the named storage: each sequence's when contiguous or tiered, the pool's when paged, radix or quest; .context of
-        /// the others.
+        /// As .tokens of the named storage: each sequence's when contiguous or tiered, by importance too, the pool's when paged, radix or
+        /// quest; .context of the others.
         std::size_t tokens = 2048;
         std::size_t sequences = 1;
         std::size_t context = 0;  ///< as .context where it is not 0; contiguous sequences have .tokens
@@ -274,6 +275,13 @@ private:
             const detail::named_eviction named{spec.eviction};
             if (spec.codec == codec_kind::q8) return f(evicting<detail::named_eviction, q8>{options, named});
             return f(evicting<detail::named_eviction, f16>{options, named});
+        }
+        if (spec.storage == storage_kind::tiered_by) {
+            const tiered_by_options options{
+                .tokens = room.tokens, .budget = spec.budget, .sequences = room.sequences, .step = room.step, .context = room.context};
+            const detail::named_eviction named{spec.eviction};
+            if (spec.hot_codec == codec_kind::q8) return f(tiered_by<detail::named_eviction, q8, kivi2>{options, named});
+            return f(tiered_by<detail::named_eviction, f16, kivi2>{options, named});
         }
         if (spec.storage == storage_kind::quest) {
             const quest_options options{

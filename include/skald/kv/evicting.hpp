@@ -102,11 +102,7 @@ public:
 
     /// Throws what the policy throws; nothing is committed then.
     void commit(sequence_id s) {
-        if (const std::size_t more = pending(s); more != 0)
-            tokens_.commit(s.index, more, [&](std::size_t layer, std::size_t h, std::size_t from, std::size_t to, std::size_t count) {
-                move_rows(s.index, layer, h, from, to, count);
-            });
-        table_.commit(s);
+        commit(s, std::numeric_limits<position>::max(), [](std::size_t, std::size_t, std::span<const position>) {});
     }
 
     /// Committed tokens can be cut off where none before the new end has been dropped; scores keep what the rows that go have added.
@@ -263,6 +259,24 @@ public:
             observe_segment(steps_[i], layer, shape.heads / shape.kv_heads, weigh);
         }
     }
+
+protected:  // tiered_by.hpp builds on these
+    /// Drops no token from the position `stay` on; lose(layer, head, positions) is told what is dropped.
+    template <class Lose>
+    void commit(sequence_id s, position stay, const Lose& lose) {
+        if (const std::size_t more = pending(s); more != 0) {
+            const auto move = [&](std::size_t layer, std::size_t h, std::size_t from, std::size_t to, std::size_t count) {
+                move_rows(s.index, layer, h, from, to, count);
+            };
+            tokens_.commit(s.index, more, stay, move, lose);
+        }
+        table_.commit(s);
+    }
+    const detail::sequence_table& table() const noexcept { return table_; }
+    std::size_t planned() const noexcept { return planned_; }
+    std::size_t kept(std::uint32_t s, std::size_t layer) const noexcept { return tokens_.kept(s, layer); }
+    const detail::layer_place& place(std::size_t layer) const noexcept { return tokens_.place(layer); }
+    std::byte* rows(bool values, std::size_t layer) const noexcept { return row(values, 0, layer, 0, 0); }
 
 private:
     struct step_part {

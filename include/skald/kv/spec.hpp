@@ -2,7 +2,8 @@
 #pragma once
 // The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
 // instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
-// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`, and may keep first tokens: `tiered:q8/256+4,kivi2`.
+// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`, may keep first tokens: `tiered:q8/256+4,kivi2`, and may
+// go by importance: `tiered-h2o:256:q8,kivi2`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -16,7 +17,7 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring, window, tiered, evicting, quest, merged, paged_merged, radix_merged };
+enum class storage_kind { contiguous, paged, radix, ring, window, tiered, tiered_by, evicting, quest, merged, paged_merged, radix_merged };
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
@@ -29,22 +30,26 @@ struct storage_word {
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 16> storage_words{{{"contiguous", storage_kind::contiguous, "contiguous"},
-                                                             {"paged", storage_kind::paged, "paged"},
-                                                             {"radix", storage_kind::radix, "radix"},
-                                                             {"ring", storage_kind::ring, "ring/4096"},
-                                                             {"window", storage_kind::window, "window/1024+4"},
-                                                             {"tiered", storage_kind::tiered, "tiered/256"},
-                                                             {"minicache", storage_kind::merged, "minicache"},
-                                                             {"paged-minicache", storage_kind::paged_merged, "paged-minicache"},
-                                                             {"radix-minicache", storage_kind::radix_merged, "radix-minicache"},
-                                                             {"recent", storage_kind::evicting, "recent/512", eviction_kind::recent},
-                                                             {"sinks", storage_kind::evicting, "sinks/512", eviction_kind::sinks},
-                                                             {"h2o", storage_kind::evicting, "h2o/512", eviction_kind::h2o},
-                                                             {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
-                                                             {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
-                                                             {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
-                                                             {"quest", storage_kind::quest, "quest/1024"}}};
+inline constexpr std::array<storage_word, 19> storage_words{
+    {{"contiguous", storage_kind::contiguous, "contiguous"},
+     {"paged", storage_kind::paged, "paged"},
+     {"radix", storage_kind::radix, "radix"},
+     {"ring", storage_kind::ring, "ring/4096"},
+     {"window", storage_kind::window, "window/1024+4"},
+     {"tiered", storage_kind::tiered, "tiered/256"},
+     {"tiered-sinks", storage_kind::tiered_by, "tiered-sinks/256", eviction_kind::sinks},
+     {"tiered-h2o", storage_kind::tiered_by, "tiered-h2o/256", eviction_kind::h2o},
+     {"tiered-tova", storage_kind::tiered_by, "tiered-tova/256", eviction_kind::tova},
+     {"minicache", storage_kind::merged, "minicache"},
+     {"paged-minicache", storage_kind::paged_merged, "paged-minicache"},
+     {"radix-minicache", storage_kind::radix_merged, "radix-minicache"},
+     {"recent", storage_kind::evicting, "recent/512", eviction_kind::recent},
+     {"sinks", storage_kind::evicting, "sinks/512", eviction_kind::sinks},
+     {"h2o", storage_kind::evicting, "h2o/512", eviction_kind::h2o},
+     {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
+     {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
+     {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
+     {"quest", storage_kind::quest, "quest/1024"}}};
 inline constexpr std::array<std::pair<std::string_view, codec_kind>, 10> codec_words{{{"f32", codec_kind::f32},
                                                                                       {"f16", codec_kind::f16},
                                                                                       {"bf16", codec_kind::bf16},
@@ -62,6 +67,7 @@ inline constexpr std::string_view known_specs =
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
     "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:HOT/TOKENS+SINKS,COLD (the last tokens and the first, "
     "and others); HOT f16 or q8, COLD kivi4, kivi2 or kivi4v2 (values of 2 bits), or q4 behind f16; "
+    "tiered-POLICY/BUDGET:HOT,kivi2 (the tokens it thinks most of, and all others); POLICY sinks, h2o or tova, HOT f16 or q8; "
     "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
     "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
@@ -76,9 +82,9 @@ struct spec {
     std::size_t sinks = 4;                        ///< first tokens that every row sees besides, or that are not merged; window and merged
     std::size_t hot = 1;                          ///< last tokens in hot_codec, the rest is in the codec; tiered only
     std::size_t hot_sinks = 0;                    ///< first tokens in hot_codec; tiered only
-    codec_kind hot_codec = codec_kind::f16;       ///< f16 or q8; tiered only
-    std::size_t budget = 0;                       ///< tokens that are kept, evicting only, or that a row reads, quest only
-    eviction_kind eviction = eviction_kind::h2o;  ///< evicting only
+    codec_kind hot_codec = codec_kind::f16;       ///< f16 or q8; tiered and tiered_by only
+    std::size_t budget = 0;                       ///< tokens kept, evicting only; hot, tiered_by only; that a row reads, quest only
+    eviction_kind eviction = eviction_kind::h2o;  ///< evicting and tiered_by only
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept {
@@ -139,9 +145,14 @@ inline spec parse_spec(std::string_view text) {
     const auto* const stored = std::ranges::find(storage_words, storage, &storage_word::word);
     if (stored == storage_words.end()) bad("unknown storage");
     spec out{.storage = stored->kind, .eviction = stored->eviction};
-    const auto* const known = std::ranges::find(codec_words, codec, [](const auto& word) { return word.first; });
-    if (known == codec_words.end()) bad("unknown codec");
-    out.codec = known->second;
+    const auto codec_of = [&](std::string_view word) {
+        const auto* const known = std::ranges::find(codec_words, word, [](const auto& w) { return w.first; });
+        if (known == codec_words.end()) bad("unknown codec");
+        return known->second;
+    };
+    const std::size_t comma = out.storage == storage_kind::tiered_by ? codec.find(',') : std::string_view::npos;
+    if (comma != std::string_view::npos) out.hot_codec = codec_of(codec.substr(0, comma));
+    out.codec = codec_of(comma == std::string_view::npos ? codec : codec.substr(comma + 1));
 
     switch (out.storage) {
         case storage_kind::contiguous:
@@ -173,6 +184,12 @@ inline spec parse_spec(std::string_view text) {
                 bad("older tokens are in kivi4, kivi2 or kivi4v2, or in q4 behind f16");
             break;
         }
+        case storage_kind::tiered_by:
+            if (!detail::read_number(number, 32, out.budget))
+                bad("the hot tokens are no number from 32 to 16777216, as in tiered-h2o/256:q8,kivi2");
+            if (out.codec != codec_kind::kivi2 || (out.hot_codec != codec_kind::f16 && out.hot_codec != codec_kind::q8))
+                bad("hot tokens are in f16 or q8, and all others in kivi2, as in tiered-h2o/256:q8,kivi2");
+            break;
         case storage_kind::merged:
         case storage_kind::paged_merged:
         case storage_kind::radix_merged:
@@ -195,7 +212,8 @@ inline spec parse_spec(std::string_view text) {
             break;
         }
     }
-    const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered || out.is_merged() ||
+    const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
+                          out.storage == storage_kind::tiered_by || out.is_merged() ||
                           ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());
     if (out.has_groups() && !grouping)
         bad("KIVI's groups are kept by contiguous, tiered, paged and radix storage, the last two without a block size");

@@ -197,14 +197,15 @@ public:
                 .scores = observes() ? std::span(scores(s, entries, layer, head), count) : std::span<float>{}};
     }
 
-    /// Makes `pending` tokens permanent, and drops what is then too much. move(layer, head, from, to, count) moves the rows of slots.
+    /// Makes `pending` tokens permanent, and drops what is then too much: none from the position `stay` on, of which there are no more than
+    /// a layer's budget. move(layer, head, from, to, count) moves the rows of slots, lose(layer, head, positions) tells what is dropped.
     /// Strong guarantee: only the policy may throw, before anything has changed.
-    template <class Move>
-    void commit(std::uint32_t s, std::size_t pending, const Move& move) {
-        for (std::size_t layer = 0; layer < layers_; ++layer) choose(s, layer, kept(s, layer) + pending);
+    template <class Move, class Lose>
+    void commit(std::uint32_t s, std::size_t pending, position stay, const Move& move, const Lose& lose) {
+        for (std::size_t layer = 0; layer < layers_; ++layer) choose(s, layer, kept(s, layer) + pending, stay);
         for (std::size_t layer = 0; layer < layers_; ++layer) {
             const std::size_t n = kept(s, layer) + pending, latest = latest_entry(s, layer);
-            for (std::size_t h = 0; h < kv_heads_; ++h) compact(s, layer, h, n, latest, move);
+            for (std::size_t h = 0; h < kv_heads_; ++h) compact(s, layer, h, n, latest, move, lose);
             kept_[s * layers_ + layer] = static_cast<std::uint32_t>(n - excess(layer, n));
         }
         sequence_[s].entries = 0;
@@ -297,7 +298,7 @@ private:
     std::size_t latest_entry(std::uint32_t s, std::size_t layer) const noexcept { return observes() ? observed_[s * layers_ + layer] : 0; }
 
     /// Marks the slots of each head that are to go.
-    void choose(std::uint32_t s, std::size_t layer, std::size_t n) {
+    void choose(std::uint32_t s, std::size_t layer, std::size_t n, position stay) {
         const std::size_t latest = latest_entry(s, layer), excess = this->excess(layer, n);
         for (std::size_t h = 0; h < kv_heads_; ++h) {
             if (observes()) {
@@ -307,9 +308,11 @@ private:
             std::uint8_t* dropped = dropped_.data() + offset(layer, h);
             std::fill_n(dropped, n, std::uint8_t{0});
             if (excess == 0) continue;
-            policy_.worth(tokens(s, latest, layer, h, n), worth_.span().first(n));
+            const kept_tokens all = tokens(s, latest, layer, h, n);
+            policy_.worth(all, worth_.span().first(n));
             for (float& x : worth_.span().first(n))
                 if (std::isnan(x)) x = -std::numeric_limits<float>::infinity();
+            for (std::size_t i = n; i-- > 0 && all.positions[i] >= stay;) worth_[i] = std::numeric_limits<float>::infinity();
             std::iota(order_.data(), order_.data() + n, 0u);
             std::nth_element(order_.data(), order_.data() + excess, order_.data() + n,
                              [&](std::uint32_t a, std::uint32_t b) { return worth_[a] != worth_[b] ? worth_[a] < worth_[b] : a < b; });
@@ -317,8 +320,9 @@ private:
         }
     }
 
-    template <class Move>
-    void compact(std::uint32_t s, std::size_t layer, std::size_t h, std::size_t n, std::size_t latest, const Move& move) noexcept {
+    template <class Move, class Lose>
+    void compact(std::uint32_t s, std::size_t layer, std::size_t h, std::size_t n, std::size_t latest, const Move& move,
+                 const Lose& lose) noexcept {
         const std::uint8_t* dropped = dropped_.data() + offset(layer, h);
         position* at = positions(s, layer, h);
         const float* score = observes() ? scores(s, latest, layer, h) : nullptr;
@@ -329,6 +333,7 @@ private:
             for (end = from + 1; end < n && dropped[end] == gone;) ++end;
             if (gone) {
                 sequence_[s].first_lost = std::min(sequence_[s].first_lost, at[from]);
+                lose(layer, h, std::span<const position>(at + from, end - from));
                 continue;
             }
             if (to != from) {
