@@ -20,8 +20,8 @@ using namespace skald::test;
 
 namespace {
 
-using backend = reference::naive;
-using any = kv::any<backend>;
+using naive = reference::naive;
+using any = kv::any<naive>;
 
 template <class Cache>
 std::vector<std::byte> saved(Cache& cache, kv::sequence_id s, std::span<const token_id> text) {
@@ -33,7 +33,7 @@ std::vector<std::byte> saved(Cache& cache, kv::sequence_id s, std::span<const to
 }  // namespace
 
 TEST_CASE("a model goes on from a saved cache as from the one that was saved", "[kv]") {
-    const model<backend> m = load_model<backend>(open_model(tiny_model{}).file(), {});
+    const model<naive> m = load_model<naive>(open_model(tiny_model{}).file(), {});
     const tokens text = random_tokens(110, 101, 5);
     for (const char* word : {"contiguous:kivi2", "tiered:f16/20,q4", "radix:kivi2", "minicache/3:kivi2", "sinks:30:f16", "h2o:30:q8",
                              "tova:30:f16", "snapkv:40:f16", "pyramid:40:f16"}) {
