@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <skald/model/load.hpp>
@@ -55,7 +56,7 @@ TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
 }
 
 TEST_CASE("a cache that a spec names has tiers by importance as the one a type names", "[kv]") {
-    const auto m = load_model<backend>(open_model(tiny_model{}).file(), {});
+    const auto m = three_layers();
     const tokens text = random_tokens(100, 101, 3);
     for (const auto& [words, kind] :
          {std::pair{"tiered-h2o:40:f16,kivi2", kv::eviction_kind::h2o}, std::pair{"tiered-sinks:32:f16,kivi2", kv::eviction_kind::sinks}}) {
