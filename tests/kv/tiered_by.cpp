@@ -277,7 +277,7 @@ void run_random(kv::eviction_kind kind, std::size_t budget, std::size_t slack, u
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("what an evicting cache keeps is hot, and all else is cold", "[kv]", (std::pair<kv::f16, kv::grouped<kv::q8, 8>>),
+TEMPLATE_TEST_CASE("what an evicting cache keeps is hot and all else is cold", "[kv]", (std::pair<kv::f16, kv::grouped<kv::q8, 8>>),
                    (std::pair<kv::f32, kv::kivi2>)) {
     using Hot = typename TestType::first_type;
     using Cold = typename TestType::second_type;
@@ -299,7 +299,7 @@ TEST_CASE("tiers by importance refuse what they cannot keep", "[kv]") {
     CHECK(code_of([&] { policy{{.tokens = std::numeric_limits<std::size_t>::max() / 2}}.bytes(shape); }) != errc{});
     CHECK(policy{{.tokens = 33}}.max_length() == 64);
     CHECK(policy{{.tokens = 33, .context = 40}}.max_length() == 40);
-    CHECK(policy{{.budget = 40}}.name() == "tiered-h2o:40:f32,kivi2");
+    CHECK(policy{{.budget = 40}}.name() == "tiered-recent:40:f32,kivi2");
 
     auto cache = made({.tokens = 64, .budget = 32, .step = 40});
     const kv::sequence_id s = cache.open();

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <skald/model/load.hpp>
@@ -55,7 +56,7 @@ TEST_CASE("a cache that a spec names evicts as the one a type names", "[kv]") {
 }
 
 TEST_CASE("a cache that a spec names has tiers by importance as the one a type names", "[kv]") {
-    const auto m = load_model<reference::naive>(open_model(tiny_model{}).file(), {});
+    const auto m = three_layers();
     const tokens text = random_tokens(100, 101, 3);
     for (const auto& [words, kind] :
          {std::pair{"tiered-h2o:40:f16,kivi2", kv::eviction_kind::h2o}, std::pair{"tiered-sinks:32:f16,kivi2", kv::eviction_kind::sinks}}) {
@@ -93,8 +94,13 @@ TEST_CASE("a cache that a spec names skips pages as the one a type names", "[kv]
     CHECK(x != c.run(c.cache().open(), text, 40));
 }
 
-TEST_CASE("caches that a spec names say whether what they read depends on positions alone", "[kv]") {
-    CHECK_FALSE(any{kv::parse_spec("h2o:8:q8"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
+TEST_CASE("states of evicting caches are refused", "[kv]") {
+    auto cache = any{kv::parse_spec("h2o:8:q8"), {}}.make({.layers = 1, .kv_heads = 1, .head_dim = 8}, std::pmr::new_delete_resource());
+    const kv::sequence_id s = cache.open();
+    const auto sink = [](std::span<const std::byte>) {};
+    CHECK(code_of([&] { kv::save(cache, s, {}, sink); }) == errc::unsupported);
+    CHECK(code_of([&] { kv::restore(cache, s, std::span<const std::byte>{}); }) == errc::unsupported);
+    CHECK(code_of([&] { kv::require_fit(cache, {}); }) == errc::unsupported);
     CHECK(any{kv::parse_spec("paged:f16"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
     static_assert(!any::cache::schedule_invariant);
 }

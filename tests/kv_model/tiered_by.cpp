@@ -3,15 +3,16 @@
 // not, and do not depend on threads, neighbours, forks or rows that were rolled back.
 #include <array>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
 #include <skald/core/thread_pool.hpp>
-#include <skald/kv/contiguous.hpp>
-#include <skald/kv/detail/named_eviction.hpp>
-#include <skald/kv/tiered_by.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/model/load.hpp>
 
+#include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
 #include "support/run_model.hpp"
@@ -22,16 +23,14 @@ using namespace skald::test;
 
 namespace {
 
-using kv::eviction_kind;
-using tiers = kv::tiered_by<kv::detail::named_eviction, kv::f16, kv::kivi2>;
-
 template <class Backend = cpu<>>
 model<Backend> tiny(executor* pool = nullptr, compute policy = compute::exact) {
     return load_model<Backend>(open_model(tiny_model{}).file(), {.pool = pool, .compute = policy});
 }
 
-tiers keeping(eviction_kind kind, std::size_t budget) {
-    return {{.tokens = 320, .budget = budget, .sequences = 3, .step = 40}, kv::detail::named_eviction{kind}};
+template <class Backend = cpu<>>
+kv::any<Backend> named(std::string_view spec) {
+    return {kv::parse_spec(spec), {.tokens = 320, .sequences = 3, .step = 300}};
 }
 
 }  // namespace
@@ -39,13 +38,13 @@ tiers keeping(eviction_kind kind, std::size_t budget) {
 TEST_CASE("a model whose tokens are all hot gives the logits of contiguous storage", "[kv]") {
     const tokens text = random_tokens(300, 101, 6);
     for (const compute policy : {compute::exact, compute::native}) {
-        runner plain(tiny(nullptr, policy), kv::contiguous<kv::f16>{{.tokens = 320}}, text.size());
+        runner plain(tiny(nullptr, policy), named("contiguous:f16"), text.size());
         const std::vector<float> expected = plain.run(plain.cache().open(), text, text.size());
         for (const std::size_t chunk : {1, 37}) {
-            runner run(tiny(nullptr, policy), keeping(eviction_kind::h2o, 300), chunk);
+            runner run(tiny(nullptr, policy), named("tiered-h2o:300:f16,kivi2"), chunk);
             CHECK(same_bits(run.run(run.cache().open(), text, chunk), expected));
         }
-        runner some(tiny(nullptr, policy), keeping(eviction_kind::h2o, 290), 37);
+        runner some(tiny(nullptr, policy), named("tiered-h2o:290:f16,kivi2"), 37);
         CHECK_FALSE(same_bits(some.run(some.cache().open(), text, 37), expected));
     }
 }
@@ -53,15 +52,16 @@ TEST_CASE("a model whose tokens are all hot gives the logits of contiguous stora
 TEST_CASE("logits on tiers by importance depend on the sequence's own steps only", "[kv]") {
     thread_pool pool(2);
     const tokens text = random_tokens(300, 101, 6), wrong = random_tokens(7, 101, 7);
-    for (const auto& [policy, kind] : {std::pair{compute::exact, eviction_kind::tova}, std::pair{compute::native, eviction_kind::h2o}}) {
+    for (const auto& [policy, spec] :
+         {std::pair{compute::exact, "tiered-tova:64:f16,kivi2"}, std::pair{compute::native, "tiered-h2o:64:q8,kivi2"}}) {
         const model<cpu<>> m = tiny(&pool, policy);
-        runner whole(m, keeping(kind, 64), 20);
+        runner whole(m, named(spec), 20);
         const std::vector<float> expected = whole.run(whole.cache().open(), text, 20);
-        runner alone(tiny(nullptr, policy), keeping(kind, 64), 20);
+        runner alone(tiny(nullptr, policy), named(spec), 20);
         CHECK(same_bits(alone.run(alone.cache().open(), text, 20), expected));
 
         // Beside another sequence, after a rejected draft that ends a group, and in a fork whose sibling goes another way.
-        runner run(m, keeping(kind, 64), 40);
+        runner run(m, named(spec), 40);
         const kv::sequence_id a = run.cache().open(), other = run.cache().open();
         run.run(a, std::span(text).first(120), 20);
         const std::array both{std::span<const token_id>(wrong), std::span<const token_id>(text).first(20)};
@@ -82,10 +82,10 @@ TEST_CASE("logits on tiers by importance depend on the sequence's own steps only
 
 TEST_CASE("a model on tiers by importance agrees with the naive backend", "[kv]") {
     const tokens text = random_tokens(200, 101, 8);
-    runner run(tiny(), keeping(eviction_kind::sinks, 40), 25);
-    runner oracle(tiny<reference::naive>(), keeping(eviction_kind::sinks, 40), 25);
+    runner run(tiny(), named("tiered-sinks:40:f16,kivi2"), 25);
+    runner oracle(tiny<reference::naive>(), named<reference::naive>("tiered-sinks:40:f16,kivi2"), 25);
     const std::vector<float> got = run.run(run.cache().open(), text, 25), expected = oracle.run(oracle.cache().open(), text, 25);
     CHECK(greatest_difference(got, expected) < 1e-3);
-    runner plain(tiny(), kv::contiguous<kv::f16>{{.tokens = 320}}, 25);
+    runner plain(tiny(), named("contiguous:f16"), 25);
     CHECK(greatest_difference(plain.run(plain.cache().open(), text, 25), expected) > 1e-2);
 }
