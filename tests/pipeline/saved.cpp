@@ -79,6 +79,23 @@ TEST_CASE("a saved conversation goes on bitwise as an unbroken one, in other sto
     }
 }
 
+TEST_CASE("an encoded conversation goes on nearly as an unbroken one, its keys coded before rope", "[pipeline]") {
+    const test::temporary_folder files;
+    const std::filesystem::path path = files.path() / "talk.kv";
+    pipeline unbroken{tiny(), kv::paged<kv::f16>{{.tokens = 1024}}};
+    (void)unbroken.run(unbroken.chat("one two three four five six seven eight nine ten, and then some more words after these", request));
+    unbroken.save_encoded(path, 5);
+    CHECK(kv::check_encoded(path).header.before_rope);
+    const completion expected = unbroken.run(unbroken.chat("eleven", request));
+    pipeline restored{tiny(), kv::paged<kv::f16>{{.tokens = 600, .block = 7}}};
+    restored.load(path);
+    CHECK(restored.conversation().size() == 2);
+    const completion answer = restored.run(restored.chat("eleven", request));
+    CHECK(answer.stats.reused_tokens == expected.stats.reused_tokens);
+    CHECK(answer.tokens[0].token == expected.tokens[0].token);
+    CHECK(answer.tokens[0].logprob == Approx(expected.tokens[0].logprob).margin(0.02));
+}
+
 TEST_CASE("a file that is refused leaves pipeline and cache as they were", "[pipeline]") {
     const test::temporary_folder files;
     const std::filesystem::path path = files.path() / "talk.kv";

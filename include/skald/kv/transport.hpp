@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 // Encoded sequences: the tokens of one sequence with their keys and values in a seventh of the bytes of f16, nearly as they were, for
-// storage and transport (CacheGen, Liu et al. 2023: token deltas, bins by layer, arithmetic coding with a distribution a channel). Any
-// cache of the same shape reads them, whatever its storage and codec. Saved sequences (state.hpp) are those that come back bitwise.
+// storage and transport (CacheGen, Liu et al. 2023: token deltas, bins by layer, arithmetic coding with a distribution a channel; here of
+// keys before rope and with a trellis' bins). Any cache of the same shape reads them, whatever its storage and codec. Saved sequences
+// (state.hpp) are those that come back bitwise.
 //
 // A receiver may take a sequence in chunk by chunk: sequence_decoder. For files, transport_file.hpp; what the bytes are,
 // transport/format.hpp.
@@ -27,7 +28,7 @@ namespace skald::kv {
 
 /// Encodes the first tokens.size() committed tokens of a sequence: `tokens` are their ids. The cache keeps all it has, but a step that was
 /// planned is over. Throws errc::invalid_argument for a quality that there is not and for more tokens than are committed,
-/// errc::unsupported where a cache has dropped some, and what the sink throws. Values that are not finite become 0. Cost: about 60 million
+/// errc::unsupported where a cache has dropped some, and what the sink throws. Values that are not finite become 0. Cost: about 15 million
 /// values a second; the sink gets at most 64 KiB at a time.
 template <transcodable_cache Cache>
 void encode(Cache& cache, sequence_id s, std::span<const token_id> tokens, const state_sink& sink, const encoding_options& options = {},
