@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory_resource>
 #include <numbers>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -232,4 +233,29 @@ TEST_CASE("a pair of layers takes less than two", "[kv]") {
     CHECK(share(kv::merged<kv::f16>{}) < 0.61);
     CHECK(share(kv::merged<kv::kivi4>{}) < 0.73);
     CHECK(share(kv::merged<kv::kivi2>{}) < 0.86);
+}
+
+TEST_CASE("layers that share groups fetch and release them together", "[kv]") {
+    struct : pager {
+        void will_need(std::span<const std::byte> memory) noexcept override { fetched.push_back(memory.data()); }
+        void release(std::span<const std::byte> memory) noexcept override { released.push_back(memory.data()); }
+        std::size_t slack() const noexcept override { return 0; }
+        std::vector<const std::byte*> fetched, released;
+    } pages;
+    std::pmr::monotonic_buffer_resource cold;
+    // Layers 0, 1 and 6 have groups of their own.
+    kv::paged_merged<kv::grouped<kv::f16>> policy{{.tokens = 32, .sinks = 0, .cold = &cold, .paging = {&pages, std::size_t{1} << 30}}};
+    policy.options.merge.from = 2;
+    auto cache = policy.make({.layers = 7, .kv_heads = 1, .head_dim = 32}, std::pmr::new_delete_resource());
+    const kv::segment whole{cache.open(), 0, 32};
+    const auto ranges = cache.plan({&whole, 1});
+    std::vector<std::size_t> attended;
+    for (std::size_t layer = 0; layer < 7; ++layer)
+        cache.attend_parts(0, layer, 0, ranges, [&](const auto&, const auto&) { attended.push_back(pages.released.size()); });
+    CHECK(attended == std::vector<std::size_t>{0, 1, 2, 2, 3, 3, 4});  // what had been released before each
+    CHECK(pages.released.size() == 5);
+    CHECK(std::is_sorted(pages.released.begin(), pages.released.begin() + 4));
+    CHECK(pages.fetched.size() == 2 * 5);  // keys and values
+    const std::vector<const std::byte*> keys{pages.fetched[8], pages.fetched[0], pages.fetched[2], pages.fetched[4], pages.fetched[6]};
+    CHECK(keys == pages.released);
 }
