@@ -44,7 +44,6 @@ public:
         : model_(m),
           pool_(pool),
           prefix_(prefix),
-          scored_(scored),
           cache_(kv::contiguous<kv::f16>{{.tokens = prefix + scored, .sequences = 2}}.make(m.config().cache(), m.backend().memory())),
           ropes_(key_ropes(m, cache_.context())),
           untouched_(cache_.open()),
@@ -101,7 +100,7 @@ private:
 
     model<backend> model_;
     executor& pool_;
-    std::size_t prefix_, scored_;
+    std::size_t prefix_;
     kv::contiguous<kv::f16>::cache cache_;
     std::vector<kv::key_rope> ropes_;
     kv::sequence_id untouched_, decoded_;

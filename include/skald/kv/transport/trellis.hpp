@@ -98,8 +98,8 @@ private:
             }
             return;
         }
-        // The nearest point of each state and the one on the value's other side: one leads to 2s, one to 2s + 1. Without branches, state by
-        // state, so that compilers make vectors of it; a mask has all bits or none.
+        // The nearest point of each state and the one on the value's other side: one leads to 2s, one to 2s + 1. Without branches, which
+        // would go either way as often; a mask has all bits or none.
         constexpr auto choose = [](std::int32_t mask, std::int32_t a, std::int32_t b) { return b ^ ((a ^ b) & mask); };
         numbers begin, symbol0, symbol1, cost0, cost1;
         for (std::size_t s = 0; s < trellis_states; ++s) begin[s] = ((share * now.last[s] + 8) >> 4) + halves[s];
