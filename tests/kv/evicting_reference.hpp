@@ -84,8 +84,8 @@ using reference_heads = std::array<head_reference, recorded_kv_heads>;
 
 // The papers' formulas for the heads of one layer when pending steps are committed.
 
-inline void reference_commit(const kv::recent& p, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps, std::size_t,
-                             std::size_t budget) {
+inline void reference_commit(const kv::recent& p, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps,
+                             std::size_t, std::size_t budget) {
     (void)s;
     for (head_reference& h : all) {
         for (const pending_step& step : steps)
@@ -198,7 +198,8 @@ void observe_recorded(Cache& cache, const std::vector<const recorded_sequence*>&
 
 /// Appends rows to sequences in one step, with weights recorded.
 template <class Cache>
-void take_step(Cache& cache, const std::vector<recorded_sequence*>& sequences, const std::vector<std::size_t>& rows, std::uint32_t& writer) {
+void take_step(Cache& cache, const std::vector<recorded_sequence*>& sequences, const std::vector<std::size_t>& rows,
+               std::uint32_t& writer) {
     std::vector<kv::segment> segments;
     std::vector<const recorded_sequence*> stepped;
     std::size_t row = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tiers do what a list of tokens a sequence says, whatever is done with them.
 #include "kv/random_operations.hpp"
-
 #include "support/catch.hpp"
 
 using namespace skald;
