@@ -12,22 +12,11 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/transport.hpp>
 
+#include "kv/streams.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
 
 namespace skald::test {
-
-using bytes = std::vector<std::byte>;
-
-inline kv::state_sink into(bytes& out) {
-    return [&out](std::span<const std::byte> some) { out.insert(out.end(), some.begin(), some.end()); };
-}
-
-inline std::vector<token_id> some_tokens(std::size_t n) {
-    std::vector<token_id> out(n);
-    for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>(i * i % 1009);
-    return out;
-}
 
 /// Appends rows as models make them: channels with means of their own, correlated from token to token, and a first token unlike the others.
 template <class Cache>

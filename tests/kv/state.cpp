@@ -14,6 +14,7 @@
 
 #include "io/temporary_folder.hpp"
 #include "kv/policies.hpp"
+#include "kv/streams.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
@@ -23,14 +24,8 @@ using namespace skald::test;
 
 namespace {
 
-using bytes = std::vector<std::byte>;
-
 template <class Policy>
 using kept_codec = typename decltype(Policy::make(1, 1))::cache::run::codec;
-
-kv::state_sink into(bytes& out) {
-    return [&out](std::span<const std::byte> some) { out.insert(out.end(), some.begin(), some.end()); };
-}
 
 /// A source that gives its bytes in one piece after the other, and remembers what it did not give.
 struct stream {

@@ -63,7 +63,7 @@ void check_twins(const Policy& policy, unsigned seed) {
         auto from = made(policy), to = made(policy);
         recorded_sequence a = grown(from, length, random);
         const recorded_sequence neighbour = grown(to, 23, random);
-        const state_bytes beside_it = saved(to, neighbour.id, 23);
+        const bytes beside_it = saved(to, neighbour.id, 23);
         const kv::loaded_sequence loaded = kv::load(to, saved(from, a.id, length), {.model = 3});
         CHECK(loaded.text.tokens == some_tokens(length));
         recorded_sequence b = a;
@@ -116,7 +116,7 @@ TEST_CASE("of evicting storage all can be saved, or a beginning of which nothing
             continue;
         }
         auto whole = made(policy), cut = made(policy);
-        const state_bytes stream = saved(cache, s.id, length);
+        const bytes stream = saved(cache, s.id, length);
         const kv::sequence_id t = kv::load(whole, stream, {.model = 3}).sequence;
         REQUIRE(saved(whole, t, length) == stream);
         const kv::sequence_id u = kv::load(cut, saved(cache, s.id, 34), {.model = 3}).sequence;
@@ -133,7 +133,7 @@ TEST_CASE("damaged states of evicting storage and failures leave the cache as it
     counting_resource memory;
     auto cache = keeping_tokens<kv::h2o>(12).make(shape, &memory);
     const recorded_sequence other = grown(cache, 37, random), s = grown(cache, 35, random);
-    const state_bytes stream = saved(cache, s.id, 35);
+    const bytes stream = saved(cache, s.id, 35);
     cache.close(s.id);
     beside<decltype(cache)> all{cache, memory, other.id, 37, stream, 35};
     all.check_failures();
@@ -153,7 +153,7 @@ TEST_CASE("damaged states of evicting storage and failures leave the cache as it
 TEST_CASE("evicting storage refuses what another cache saved by what differs", "[kv]") {
     std::mt19937 random(3);
     auto from = made(keeping_tokens<kv::h2o>(14));
-    const state_bytes stream = saved(from, grown(from, 30, random).id, 30);
+    const bytes stream = saved(from, grown(from, 30, random).id, 30);
     const auto said = [&](const auto& policy) {
         auto cache = policy.make(shape, std::pmr::new_delete_resource());
         return refusal(cache, stream);
@@ -180,7 +180,7 @@ TEST_CASE("evicting storage can spill its sequences", "[kv]") {
         cache.commit(s);
     };
     step(a);
-    state_bytes before, after;
+    bytes before, after;
     kv::save(cache, a, some_tokens(15), into(before));
     step(b);
     CHECK(cache.spilled(a));

@@ -17,27 +17,16 @@
 #include <skald/core/memory.hpp>
 #include <skald/kv/state.hpp>
 
+#include "kv/streams.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
 
 namespace skald::test {
 
-using state_bytes = std::vector<std::byte>;
-
-inline kv::state_sink into(state_bytes& out) {
-    return [&out](std::span<const std::byte> some) { out.insert(out.end(), some.begin(), some.end()); };
-}
-
-inline std::vector<token_id> some_tokens(std::size_t n) {
-    std::vector<token_id> out(n);
-    for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>(i * i % 1009);
-    return out;
-}
-
 /// The first `length` tokens of a sequence as a stream.
 template <class Cache>
-state_bytes saved(Cache& cache, kv::sequence_id s, std::size_t length) {
-    state_bytes out;
+bytes saved(Cache& cache, kv::sequence_id s, std::size_t length) {
+    bytes out;
     kv::save(cache, s, some_tokens(length), into(out), {.model = 3}, "a note");
     return out;
 }
@@ -46,7 +35,7 @@ state_bytes saved(Cache& cache, kv::sequence_id s, std::size_t length) {
 inline constexpr std::size_t state_head_at = 0, state_terms_at = 88, state_body_at = 88 + 520;
 
 /// The stream with right checksums.
-inline state_bytes with_right_sums(state_bytes b) {
+inline bytes with_right_sums(bytes b) {
     std::uint64_t sum = 0;
     const std::array<std::size_t, 4> begins{state_head_at, state_terms_at, state_body_at, b.size()};
     for (std::size_t i = 0; i < 3; ++i) {
@@ -64,9 +53,9 @@ struct beside {
     const counting_resource& memory;
     kv::sequence_id other;
     std::size_t length;  // of the other one
-    state_bytes stream;  // of `tokens` tokens
+    bytes stream;        // of `tokens` tokens
     std::size_t tokens;
-    state_bytes before = saved(cache, other, length);
+    bytes before = saved(cache, other, length);
     std::size_t held = memory.bytes(), free = free_places();
 
     std::size_t free_places() const {
@@ -98,12 +87,12 @@ struct beside {
         }
         for (std::size_t at = 0; at < stream.size(); ++at) {
             CAPTURE(at);
-            state_bytes changed = stream;
+            bytes changed = stream;
             changed[at] ^= static_cast<std::byte>(1u << at % 8);
             REQUIRE(code_of([&] { kv::load(cache, changed, {.model = 3}); }) == errc::bad_file);
             REQUIRE((at % 16 != 0 || as_it_was()));
         }
-        state_bytes longer = stream;
+        bytes longer = stream;
         longer.push_back(std::byte{0});
         CHECK(code_of([&] { kv::load(cache, longer, {.model = 3}); }) == errc::bad_file);
         CHECK(as_it_was());
@@ -118,7 +107,7 @@ struct beside {
         std::size_t taken = 0, refused = 0;
         for (std::size_t at = 0; at < stream.size(); ++at)
             for (const unsigned flip : {0x01u, 0x80u}) {
-                state_bytes changed = stream;
+                bytes changed = stream;
                 changed[at] ^= static_cast<std::byte>(flip);
                 changed = with_right_sums(std::move(changed));
                 CAPTURE(at, flip);
@@ -178,7 +167,7 @@ struct beside {
 
 /// What a cache says of a stream that it refuses.
 template <class Cache>
-std::string refusal(Cache& cache, const state_bytes& stream) {
+std::string refusal(Cache& cache, const bytes& stream) {
     try {
         kv::load(cache, stream, {.model = 3, .place = "here"});
     } catch (const error& e) {

@@ -91,7 +91,7 @@ TEMPLATE_LIST_TEST_CASE("a saved sequence of tiers goes on as what was saved doe
         const kv::sequence_id s = from.open(), neighbour = to.open();
         const auto writers = grow(from, s, length, random);
         grow(to, neighbour, 23, random);
-        const state_bytes beside_it = saved(to, neighbour, 23), stream = saved(from, s, length);
+        const bytes beside_it = saved(to, neighbour, 23), stream = saved(from, s, length);
         const kv::loaded_sequence loaded = kv::load(to, stream, {.model = 3});
         CHECK(loaded.text.tokens == some_tokens(length));
         CHECK(loaded.text.note == "a note");
@@ -125,7 +125,7 @@ TEMPLATE_LIST_TEST_CASE("of tiers what could be truncated to can be saved", "[kv
             REQUIRE(code_of([&] { saved(cache, s, length); }) == errc::unsupported);
             continue;
         }
-        const state_bytes stream = saved(cache, s, length);
+        const bytes stream = saved(cache, s, length);
         auto cut = made<TestType>();
         const kv::loaded_sequence loaded = kv::load(cut, stream, {.model = 3});
         REQUIRE(saved(cut, loaded.sequence, length) == stream);
@@ -144,7 +144,7 @@ TEMPLATE_LIST_TEST_CASE("damaged tiers and failures while they are saved leave t
     const kv::sequence_id other = cache.open(), s = cache.open();
     grow(cache, other, 37, random);
     grow(cache, s, 35, random);
-    const state_bytes stream = saved(cache, s, 35);
+    const bytes stream = saved(cache, s, 35);
     cache.close(s);
     beside<decltype(cache)> all{cache, memory, other, 37, stream, 35};
     all.check_failures();
@@ -160,7 +160,7 @@ TEST_CASE("groups whose rows would be found outside them are refused", "[kv]") {
     const kv::sequence_id other = cache.open(), s = cache.open();
     grow(cache, other, 37, random);
     grow(cache, s, 33, random);
-    const state_bytes stream = saved(cache, s, 33);
+    const bytes stream = saved(cache, s, 33);
     cache.close(s);
     beside<decltype(cache)> all{cache, memory, other, 37, stream, 33};
     float sum = 0;
@@ -178,7 +178,7 @@ TEST_CASE("groups whose rows would be found outside them are refused", "[kv]") {
     });
     CHECK(sum != 0.0f);
     constexpr std::size_t values = kv::kivi2::value_bytes(16);
-    state_bytes changed = stream;
+    bytes changed = stream;
     changed[stream.size() - 8 - values + 5] ^= std::byte{0x40};  // the number of a token's values
     CHECK(code_of([&] { kv::load(cache, with_right_sums(changed), {.model = 3}); }) == errc::bad_file);
 }
@@ -213,7 +213,7 @@ TEST_CASE("tiers refuse what another cache saved by what differs", "[kv]") {
     auto from = kv::tiered<kv::f16, kv::grouped<kv::q8, 8>>{{.tokens = 40, .hot = 9}}.make(small_shape, std::pmr::new_delete_resource());
     const kv::sequence_id s = from.open();
     grow(from, s, 30, random);
-    const state_bytes stream = saved(from, s, 30);
+    const bytes stream = saved(from, s, 30);
     const auto said = [&](const auto& policy) {
         auto cache = policy.make(small_shape, std::pmr::new_delete_resource());
         return refusal(cache, stream);
@@ -229,7 +229,7 @@ TEST_CASE("tiers refuse what another cache saved by what differs", "[kv]") {
     CHECK(said(kv::contiguous<kv::f16>{{.tokens = 40}}) == "here: is of a cache whose kind is tiers; this one's is rows by position");
     auto flat = kv::contiguous<kv::f16>{{.tokens = 40}}.make(small_shape, std::pmr::new_delete_resource());
     (void)flat.open();
-    state_bytes plain;
+    bytes plain;
     kv::save(flat, {0}, {}, into(plain), {.model = 3});
     auto empty = kv::tiered<kv::f16, kv::grouped<kv::q8, 8>>{{.tokens = 40, .hot = 9}}.make(small_shape, std::pmr::new_delete_resource());
     CHECK(refusal(empty, plain) == "here: is of a cache whose kind is rows by position; this one's is tiers");
@@ -243,7 +243,7 @@ TEST_CASE("tiers without room refuse a saved sequence and stay as they were", "[
     auto from = kv::tiered<kv::f16, groups>{{.tokens = 120}}.make(small_shape, std::pmr::new_delete_resource());
     const kv::sequence_id s = from.open();
     grow(from, s, 100, random);
-    const state_bytes stream = saved(from, s, 100);
+    const bytes stream = saved(from, s, 100);
     counting_resource memory;
     auto full = kv::paged_tiered<kv::f16, groups>{{.tokens = 120, .sequences = 3}}.make(small_shape, &memory);
     const kv::sequence_id other = full.open();
