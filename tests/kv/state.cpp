@@ -72,12 +72,6 @@ bytes rows_of(Cache& cache, kv::sequence_id s, std::size_t rows) {
     return out;
 }
 
-std::vector<token_id> some_tokens(std::size_t n) {
-    std::vector<token_id> out(n);
-    for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>(i * i % 1009);
-    return out;
-}
-
 /// A small saved sequence of 5 tokens and what it was made of.
 struct small_state {
     static constexpr kv::cache_shape shape{.layers = 2, .kv_heads = 1, .head_dim = 4};
