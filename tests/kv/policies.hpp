@@ -94,6 +94,7 @@ struct tiered_policy : keeping_all {
     using hot = Hot;
     static constexpr std::size_t step = Step, group = Group;
     static constexpr bool pool = std::is_same_v<Policy<Hot, kv::kivi4>, kv::paged_tiered<Hot, kv::kivi4>>;
+    static constexpr bool leads = Sinks != 0;
     static constexpr std::size_t capacity = round_up(Step + Tokens + Group, kv::word_unit);
     static constexpr std::size_t boundary(std::size_t p) { return (p + 1 - std::min(p + 1, Tokens)) / Group * Group; }
 
@@ -109,6 +110,7 @@ struct tiered_policy : keeping_all {
 /// The same in a tree of prefixes, with sinks.
 template <class Cold, std::size_t Group>
 struct radix_tiered_policy : tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered> {
+    static constexpr bool leads = true;
     static constexpr std::size_t most_opened(std::size_t n) {
         return n == 0 ? 0 : n + tiered_policy<kv::f16, Cold, Group, 1, 20, kv::paged_tiered>::capacity;
     }

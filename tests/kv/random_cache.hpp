@@ -91,6 +91,11 @@ struct random_cache {
         if (names.size() > 12) names.pop_front();
     }
 
+    /// Whether beginnings in a pool take a place more.
+    static constexpr bool leads = [] {
+        if constexpr (requires { Policy::leads; }) return Policy::leads;
+        return false;
+    }();
     /// Tokens of a block or group, and how many of these the pool has.
     std::size_t block() const {
         if constexpr (requires { policy.options.block; })
@@ -98,7 +103,7 @@ struct random_cache {
         else
             return Policy::group;
     }
-    std::size_t all_blocks() const { return ceil_div(policy.options.tokens, block()); }
+    std::size_t all_blocks() const { return ceil_div(policy.options.tokens, block()) + (leads ? policy.options.sequences : 0); }
 
     /// Whether there is room, as far as the model knows; pins may be in the way of what it knows nothing of.
     room expected(room without_pins) const { return without_pins == room::enough && !pinned.empty() ? room::either : without_pins; }

@@ -9,6 +9,7 @@
 // | P::first(p), P::keeps(…), P::most_after(…), P::step | as `keeping` has them                                             |
 // | P::sinks                                        | so many first tokens are read and kept always; none                   |
 // | P::hot, P::group, P::pool                       | of tiers: the hot codec, tokens of a group, whether groups are shared |
+// | P::leads                                        | of tiers: a sequence with whole groups takes a place more            |
 // | P::most_opened(n)                               | what counts as `most` of a sequence that began with n tokens; n       |
 #include <algorithm>
 #include <array>

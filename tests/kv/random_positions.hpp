@@ -122,7 +122,10 @@ private:
         if constexpr (tiers) {
             const std::size_t groups = ceil_div(o.tokens, Policy::group);
             if constexpr (Policy::pool)
-                return blocks_fit(groups, wishes, [](std::size_t length) { return length / Policy::group; });
+                return blocks_fit(groups + (Policy::leads ? o.sequences : 0), wishes, [](std::size_t length) {
+                    const std::size_t whole = length / Policy::group;
+                    return whole + (Policy::leads && whole != 0 ? 1 : 0);
+                });
             else
                 return each_fits(groups * Policy::group, wishes);
         } else if constexpr (requires { o.block; }) {

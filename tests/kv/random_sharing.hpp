@@ -120,7 +120,8 @@ void close_all(random_cache<Policy>& c) {
     c.sequences.clear();
     if constexpr (random_cache<Policy>::has_pool) {
         if constexpr (pinning<typename random_cache<Policy>::cache_type>) {
-            expect(c.cache.free_blocks() + c.cache.cached_tokens() / c.block() == c.all_blocks(),
+            const std::size_t held = c.all_blocks() - c.cache.free_blocks(), tree = c.cache.cached_tokens() / c.block();
+            expect(held >= tree && held <= (random_cache<Policy>::leads ? 2 * tree : tree),
                    "blocks are lost when all sequences are closed");
             for (const auto& [pin, text] : c.pinned) c.cache.unpin(pin);
             c.pinned.clear();
