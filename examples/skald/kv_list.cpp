@@ -49,9 +49,9 @@ void list_caches(const kv_list_command& c) {
         write(list.dump(2) + "\n");
         return;
     }
-    write(skald::concat(padded("cache", 20), padded_left("bytes a token", 14), padded_left(skald::concat(c.context, " tokens"), 16), "\n"));
+    write(skald::concat(padded("cache", 28), padded_left("bytes a token", 14), padded_left(skald::concat(c.context, " tokens"), 16), "\n"));
     for (const cache_size& s : sizes)
-        write(skald::concat(padded(s.name, 20), padded_left(std::to_string(s.of_token), 14), padded_left(human_bytes(s.of_context), 16),
+        write(skald::concat(padded(s.name, 28), padded_left(std::to_string(s.of_token), 14), padded_left(human_bytes(s.of_context), 16),
                             "\n"));
 }
 

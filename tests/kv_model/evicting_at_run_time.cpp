@@ -11,7 +11,6 @@
 #include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
-#include "support/code_of.hpp"
 #include "support/run_model.hpp"
 #include "support/tiny_model.hpp"
 
@@ -94,13 +93,8 @@ TEST_CASE("a cache that a spec names skips pages as the one a type names", "[kv]
     CHECK(x != c.run(c.cache().open(), text, 40));
 }
 
-TEST_CASE("states of evicting caches are refused", "[kv]") {
-    auto cache = any{kv::parse_spec("h2o:8:q8"), {}}.make({.layers = 1, .kv_heads = 1, .head_dim = 8}, std::pmr::new_delete_resource());
-    const kv::sequence_id s = cache.open();
-    const auto sink = [](std::span<const std::byte>) {};
-    CHECK(code_of([&] { kv::save(cache, s, {}, sink); }) == errc::unsupported);
-    CHECK(code_of([&] { kv::restore(cache, s, std::span<const std::byte>{}); }) == errc::unsupported);
-    CHECK(code_of([&] { kv::require_fit(cache, {}); }) == errc::unsupported);
+TEST_CASE("caches that a spec names say whether what they read depends on positions alone", "[kv]") {
+    CHECK_FALSE(any{kv::parse_spec("h2o:8:q8"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
     CHECK(any{kv::parse_spec("paged:f16"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
     static_assert(!any::cache::schedule_invariant);
 }

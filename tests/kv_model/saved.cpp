@@ -35,7 +35,7 @@ std::vector<std::byte> saved(Cache& cache, kv::sequence_id s, std::span<const to
 TEST_CASE("a model goes on from a saved cache as from the one that was saved", "[kv]") {
     const model<naive> m = load_model<naive>(open_model(tiny_model{}).file(), {});
     const tokens text = random_tokens(110, 101, 5);
-    for (const char* word : {"contiguous:kivi2", "tiered:f16/20,q4", "tiered:q8/20+4,kivi4v2", "radix:kivi2", "minicache/3:kivi2",
+    for (const char* word : {"contiguous:kivi2", "tiered:f16/20,q4", "tiered:q8/20+4,kivi2", "radix:kivi2", "minicache/3:kivi2",
                              "sinks:30:f16", "h2o:30:q8", "tova:30:f16", "snapkv:40:f16", "pyramid:40:f16"}) {
         CAPTURE(word);
         const any policy{kv::parse_spec(word), {.tokens = 128, .sequences = 2, .step = 40}};
