@@ -44,7 +44,7 @@ inline std::vector<float> random_floats(std::size_t n, unsigned seed, float scal
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 /// The error that sums of n floats may have in any order, when their magnitudes add up to `norm`: c · eps · norm with c = n + 8;
