@@ -405,7 +405,7 @@ private:
         return cold_.size() / each * (layout_.bytes_before(to) - layout_.bytes_before(from));
     }
     void release_planes(std::size_t from, std::size_t to) const noexcept {
-        if (options_.paging.by != nullptr) options_.paging.by->release({plane(from).data, plane_bytes(from, to)});
+        if (options_.paging.by != nullptr) options_.paging.by->release(std::span<std::byte>(plane(from).data, plane_bytes(from, to)));
     }
     /// Of two planes from `first` on, what the sequences of the step have there.
     template <class Backend>
