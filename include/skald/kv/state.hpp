@@ -127,11 +127,8 @@ void save_rows(Cache& cache, sequence_id s, std::span<const token_id> tokens, st
 
 template <viewable_cache Cache>
 saved_text restore_rows(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
-    require_empty(cache, s, options);
     state_reader in(source, options.place, options.memory);
-    const state_header h = read_header(in, options.place);
-    require_same(h, header_of(cache, options), options.place);
-    in.begin_section(body_bytes(h, options.place));
+    const state_header h = begin_restoring(cache, s, header_of(cache, options), in, options);
     saved_text out{.tokens = {}, .note = read_note(in, h)};
     filling guard(cache, s);
     each_chunk(h.tokens, [&](position from, position to) {

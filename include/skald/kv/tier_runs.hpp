@@ -77,6 +77,18 @@ private:
     std::size_t kv_heads_, row_bytes_;
 };
 
+/// Makes a group, keys and values, of the rows that a run has at at(0), at(1), …
+template <format::float_vector V, group_codec Cold, kv_run Run, class At>
+void seal_group(const Run& run, std::size_t segment, std::size_t kv_head, const At& at, std::size_t width, std::byte* keys,
+                std::byte* values) noexcept {
+    const auto rows = [&](const auto& address) {
+        return source_rows<typename Run::codec, std::remove_cvref_t<decltype(address)>>{address};
+    };
+    Cold::template seal_keys<V>(rows([&](std::size_t i) -> const std::byte* { return run.key(segment, kv_head, at(i)); }), width, keys);
+    Cold::template seal_values<V>(rows([&](std::size_t i) -> const std::byte* { return run.value(segment, kv_head, at(i)); }), width,
+                                  values);
+}
+
 /// Where groups of one kind of rows lie: in places, and heads, so many bytes apart.
 struct cold_plane {
     std::byte* data;
@@ -161,12 +173,8 @@ public:
     void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
         if (empty_) return;
         for (position g = first / group; (g + 1) * group <= last; ++g) {
-            const auto rows = [&](const auto& address) { return source_rows<Hot, std::remove_cvref_t<decltype(address)>>{address}; };
             const auto at = [&](std::size_t i) { return std::max(rule_.first, g * group + static_cast<position>(i)); };
-            Cold::template seal_keys<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.key(segment, kv_head, at(i)); }), width_,
-                                        keys_of(segment, kv_head, g));
-            Cold::template seal_values<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.value(segment, kv_head, at(i)); }),
-                                          width_, values_of(segment, kv_head, g));
+            seal_group<V, Cold>(hot_, segment, kv_head, at, width_, keys_of(segment, kv_head, g), values_of(segment, kv_head, g));
         }
     }
 

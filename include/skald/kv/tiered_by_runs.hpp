@@ -5,7 +5,6 @@
 // hot tier are full, each head's own choice notwithstanding, and the cold one shows what is not hot.
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include <skald/backend/ops.hpp>
 #include <skald/core/types.hpp>
@@ -99,12 +98,9 @@ public:
     void seal(std::size_t segment, std::size_t kv_head, position first, position last) const noexcept {
         const position behind = slots_[segment].behind;
         for (position g = (first - behind) / group; (g + 1) * group <= last - behind; ++g) {
-            const auto rows = [&](const auto& address) { return source_rows<Hot, std::remove_cvref_t<decltype(address)>>{address}; };
             const auto at = [&](std::size_t i) { return g * group + static_cast<position>(i) + behind; };
-            Cold::template seal_keys<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.key(segment, kv_head, at(i)); }), width_,
-                                        keys_.at(place(segment, g), kv_head));
-            Cold::template seal_values<V>(rows([&](std::size_t i) -> const std::byte* { return hot_.value(segment, kv_head, at(i)); }),
-                                          width_, values_.at(place(segment, g), kv_head));
+            const std::size_t where = place(segment, g);
+            seal_group<V, Cold>(hot_, segment, kv_head, at, width_, keys_.at(where, kv_head), values_.at(where, kv_head));
         }
     }
 

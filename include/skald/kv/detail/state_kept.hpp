@@ -65,6 +65,17 @@ private:
     bool kept_ = false;
 };
 
+/// Reads what stands before a sequence's note, which must be of such a cache. Throws as restore() does.
+template <class Cache>
+state_header begin_restoring(const Cache& cache, sequence_id s, const state_header& expected, state_reader& in,
+                             const state_options& options) {
+    require_empty(cache, s, options);
+    const state_header h = read_header(in, options.place);
+    require_same(h, expected, options.place);
+    in.begin_section(body_bytes(h, options.place));
+    return h;
+}
+
 template <storable_cache Cache>
 void save_kept(Cache& cache, sequence_id s, std::span<const token_id> tokens, std::string_view note, const state_sink& sink,
                const state_options& options) {
@@ -87,11 +98,8 @@ void save_kept(Cache& cache, sequence_id s, std::span<const token_id> tokens, st
 
 template <storable_cache Cache>
 saved_text restore_kept(Cache& cache, sequence_id s, const state_source& source, bool whole, const state_options& options) {
-    require_empty(cache, s, options);
     state_reader in(source, options.place, options.memory);
-    const state_header h = read_header(in, options.place);
-    require_same(h, header_of(cache, options), options.place);
-    in.begin_section(body_bytes(h, options.place));
+    const state_header h = begin_restoring(cache, s, header_of(cache, options), in, options);
     saved_text out{.tokens = {}, .note = read_note(in, h)};
     each_chunk(h.tokens,
                [&](position from, position to) { read_tokens(in, static_cast<std::size_t>(to - from), out.tokens, options.place); });
