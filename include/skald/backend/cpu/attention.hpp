@@ -3,6 +3,7 @@
 // Attention over a cache's runs, in the canonical order of backend/attention.hpp. This file walks over tasks, tiles and segments; what
 // happens to a tile is a fold's business, one for each compute policy: attention_floats.hpp, attention_words.hpp.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -34,6 +35,7 @@ class attention_task {
     static constexpr auto step = static_cast<position>(attention::tile_size);
     static constexpr auto segment_size = static_cast<position>(attention::restart_size);
     static constexpr std::size_t piece = 32;  // positions that folds read whole faster than in part
+    static constexpr bool selective = (selective_run<Runs> || ...);
 
 public:
     attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
@@ -85,7 +87,7 @@ public:
         if constexpr ((selective_run<Runs> && ...)) {
             const attention_rows rows = share.front();
             const auto next = [&](const auto& run) {
-                const position_range some = seen_by_any(rows, run);
+                const position_range some = around(rows.rows, [&](std::size_t i) { return seen(run, rows.segment, rows.at(i)); });
                 return some.to <= std::max(some.from, s * segment_size) ? end_segment(share) : std::max(s, some.from / segment_size);
             };
             s = std::apply([&](const auto&... run) { return std::min({end_segment(share), next(run)...}); }, runs_);
@@ -196,32 +198,35 @@ private:
 
     /// Positions `span` of the tile at t: of all runs together, or one after another where not all rows read all of them.
     void fold_tile(const readers& who, position_range span, position t, const fold_state& state, const Runs&... run) noexcept {
-        if constexpr ((selective_run<Runs> || ...))
-            (fold_run(who, span, t, state, run), ...);
-        else if constexpr ((choosing_run<Runs> || ...))
+        if constexpr (selective) {
+            const position_range(*shown)[attention_scratch::most_rows] = shown_.data();
+            (fold_run(who, span, t, state, run, *shown++), ...);
+        } else if constexpr ((choosing_run<Runs> || ...))
             (fold_part(who, span, t, state, chosen_of(run, who.rows.segment, who.rows.kv_head), run), ...);
         else
             fold_part(who, span, t, state, all_seen{}, run...);
     }
 
+    /// shown: what each row of the task reads of the run.
     template <class Run>
-    void fold_run(const readers& who, position_range span, position t, const fold_state& state, const Run& run) noexcept {
+    void fold_run(const readers& who, position_range span, position t, const fold_state& state, const Run& run,
+                  const position_range* shown) noexcept {
         static_assert(selective_run<Run>, "each run of a view says what rows read of it, or none does");
-        const position_range some = seen_by_any(who.rows, run);
+        const position_range some = around(who.count, [&](std::size_t i) { return shown[who.first + i]; });
         span = {std::max(span.from, some.from), std::min(span.to, some.to)};
         if (span.from >= span.to) return;
         const bool turn = turns(run);
         if (turn) load_queries(run);
-        fold_part(who, span, t, state, seen_of(run, who.rows.segment), run);
+        fold_part(who, span, t, state, seen_rows{shown, standing(run, std::numeric_limits<position>::max())}, run);
         if (turn) load_queries(unturned{});
     }
 
-    /// What any of the rows reads of a run, and between.
-    template <class Run>
-    position_range seen_by_any(const attention_rows& rows, const Run& run) const noexcept {
+    /// From the first position in any of so many ranges to the one after the last.
+    template <class Range>
+    static position_range around(std::size_t ranges, const Range& range) noexcept {
         position_range some{std::numeric_limits<position>::max(), 0};
-        for (std::size_t i = 0; i < rows.rows; ++i) {
-            const position_range here = seen(run, rows.segment, rows.at(i));
+        for (std::size_t i = 0; i < ranges; ++i) {
+            const position_range here = range(i);
             if (here.from < here.to) some = both(some, here);
         }
         return some;
@@ -265,6 +270,13 @@ private:
             part_[parts_++] = {rows, rows_, shared, span.from, span.to};
             span_ = both(span_, span);
             for (std::size_t i = 0; i < rows.rows; ++i) at_[rows_++] = rows.at(i);
+            if constexpr (selective) {
+                position_range(*shown)[attention_scratch::most_rows] = shown_.data();
+                const auto show = [&](const auto& run, position_range* out) {
+                    for (std::size_t i = rows_ - rows.rows; i < rows_; ++i) out[i] = seen(run, rows.segment, at_[i]);
+                };
+                std::apply([&](const auto&... run) { (show(run, *shown++), ...); }, runs_);
+            }
         });
         fold_.start(queries(share));
         load_queries(unturned{});
@@ -325,7 +337,8 @@ private:
     std::size_t parts_ = 0, rows_ = 0;
     position_range span_;
     part part_[attention_scratch::most_rows];
-    position at_[attention_scratch::most_rows];  // (rows)
+    position at_[attention_scratch::most_rows];                                                        // (rows)
+    std::array<position_range[attention_scratch::most_rows], selective ? sizeof...(Runs) : 0> shown_;  // (runs, rows), what is read of each
     fold_state now_, total_;
     float *turned_, *turn_, *rotated_;  // (width), (width), (tile_size, width)
     Fold<Arch> fold_;

@@ -74,29 +74,18 @@ void add_sink(const fold_state& state, std::size_t query, float sink) noexcept {
     state.most[query] = most;
 }
 
-/// What rows see of the runs they are folded over: all that their variant shows them …
+/// What each row of a task sees of the runs it is folded over: all that its variant shows it …
 struct all_seen {
-    position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
+    position_range operator()(std::size_t) const noexcept { return {0, std::numeric_limits<position>::max()}; }
     position standing(position p) const noexcept { return p; }
 };
-/// … or what one run shows them. Its type is forgotten here, so that folds are compiled once for all runs.
-class seen_of {
-public:
-    template <selective_run Run>
-    seen_of(const Run& run, std::size_t segment) noexcept
-        : run_(&run),
-          segment_(segment),
-          seen_([](const void* r, std::size_t s, position p) noexcept { return seen(*static_cast<const Run*>(r), s, p); }),
-          standing_([](const void* r, position p) noexcept { return skald::standing(*static_cast<const Run*>(r), p); }) {}
+/// … or what one run shows it, found once for all tiles. The run's type is forgotten, so that folds are compiled once for all runs.
+struct seen_rows {
+    const position_range* shown;  // (rows)
+    position farthest;            // where a row stands at most
 
-    position_range operator()(position p) const noexcept { return seen_(run_, segment_, p); }
-    position standing(position p) const noexcept { return standing_(run_, p); }
-
-private:
-    const void* run_;
-    std::size_t segment_;
-    position_range (*seen_)(const void*, std::size_t, position) noexcept;
-    position (*standing_)(const void*, position) noexcept;
+    position_range operator()(std::size_t row) const noexcept { return shown[row]; }
+    position standing(position p) const noexcept { return std::min(p, farthest); }
 };
 /// … or what was chosen for each of them, by bits of a tile; its type is forgotten, too.
 class chosen_of {
@@ -110,7 +99,7 @@ public:
               return static_cast<const Run*>(r)->shown(s, h, p, t);
           }) {}
 
-    position_range operator()(position) const noexcept { return {0, std::numeric_limits<position>::max()}; }
+    position_range operator()(std::size_t) const noexcept { return {0, std::numeric_limits<position>::max()}; }
     position standing(position p) const noexcept { return p; }
     std::uint64_t bits(position p, position tile) const noexcept { return shown_(run_, segment_, kv_head_, p, tile); }
 
@@ -146,7 +135,7 @@ struct visible_part {
 
     auto operator()(std::size_t query) const noexcept {
         const position at = row(query);
-        const position_range shown = seen(at);
+        const position_range shown = seen(query / group);
         const position from = std::max({variant.begin(at), shown.from, origin});
         const position to = std::min({at + 1, shown.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);

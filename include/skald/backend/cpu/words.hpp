@@ -353,7 +353,8 @@ SKALD_INLINE void multiply_block(const word_product& p) noexcept {
 
 /// C vectors of columns, all rows.
 template <class Arch, std::size_t C>
-void multiply_columns(word_product p, std::size_t rows) noexcept {
+void multiply_columns(const word_product& of, std::size_t rows) noexcept {
+    word_product p = of;
     constexpr std::size_t most = simd_int<Arch>::parts == 1 ? 4 : simd_int<Arch>::parts == 2 ? 2 : 1;
     for (; rows >= most; rows -= most, p.a += most * p.a_stride, p.c += most * p.c_stride) multiply_block<Arch, most, C>(p);
     if constexpr (most == 4) {
