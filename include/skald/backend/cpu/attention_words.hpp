@@ -161,19 +161,14 @@ private:
     };
     static constexpr std::size_t stored_line = lanes * sizeof(float);
 
-    /// The rows of the next piece.
-    struct upcoming_rows {
-        const std::byte* const* row;
-
-        /// Row r as vectors i and i + 1 of a row are read, to the second cache: a few lines at a time, since a processor that waits for
-        /// many reads nothing else. (A function that does nothing else must be inlined: GCC drops calls of such.)
-        template <class Codec>
-        SKALD_INLINE void fetch(std::size_t r, std::size_t i, auto vectors) const noexcept {
-            constexpr std::size_t line = 64;
-            const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
-            for (std::size_t at = line * (i / 2); at < bytes; at += line * shares) __builtin_prefetch(row[r] + at, 0, 2);
-        }
-    };
+    /// Some lines of a row of the next piece as vectors i and i + 1 of a row are read, to the second cache: a few at a time, since a
+    /// processor that waits for many reads nothing else. (A function that does nothing else must be inlined: GCC drops calls of such.)
+    template <class Codec>
+    SKALD_INLINE static void fetch(const std::byte* row, std::size_t i, auto vectors) noexcept {
+        constexpr std::size_t line = 64;
+        const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
+        for (std::size_t at = line * (i / 2); at < bytes; at += line * shares) __builtin_prefetch(row + at, 0, 2);
+    }
 
     /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
     /// one, zeros where no run has anything. A row's words are the same either way.
@@ -193,7 +188,7 @@ private:
                     // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
                     next[0] = addresses.one(std::min(2 * unit, held - 1));
                     __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
-                    lay_out(codec, rows, upcoming_rows{next});
+                    lay_out(codec, rows, next);
                     whole = true;
                     return;
                 }
@@ -203,7 +198,7 @@ private:
                 const std::size_t more = std::min(held - unit, unit);
                 addresses(unit, more, next);
                 std::copy(rows + more, rows + unit, next + more);
-                lay_out(codec, rows, upcoming_rows{next});
+                lay_out(codec, rows, next);
                 whole = true;
                 return;
             }
@@ -214,7 +209,7 @@ private:
         zero();
         const std::byte* rows[unit];
         for (std::size_t r = 0; r < unit; ++r) rows[r] = reinterpret_cast<const std::byte*>(piece_ + r * stored);
-        lay_out(stored_words{}, rows, upcoming_rows{rows});
+        lay_out(stored_words{}, rows, rows);
     }
 
     template <word_size Size, class Codec>
@@ -262,28 +257,32 @@ private:
         } else {
             V size[lanes];
             for (std::size_t r = 0; r < lanes; ++r) {
-                size[r] = V::zero();
-                for (std::size_t i = 0; i < vectors; ++i)
-                    size[r] = measured<Size>::grow(size[r], Codec::template decode<V>(rows[r], i * lanes));
+                const std::byte* row = rows[r];
+                V some = V::zero();
+                for (std::size_t i = 0; i < vectors; ++i) some = measured<Size>::grow(some, Codec::template decode<V>(row, i * lanes));
+                size[r] = some;
             }
             measured<Size>::store(measured<Size>::size_of(size), factor, scale);
         }
     }
 
     template <class Codec>
-    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
+    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit],
+                                   const std::byte* const (&next)[unit]) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size, next.row[0]);
+            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size, next[0]);
         } else
             with_vectors([&](auto vectors) {
-                alignas(64) float factor[lanes] = {};
+                alignas(64) float factor[unit] = {};
+                for (std::size_t h = 0; h < unit; h += lanes)
+                    measure<word_size::length, Codec>(rows + h, vectors, factor + h, key_scale_ + at + h);
                 alignas(64) std::int32_t words[lanes][lanes];
                 for (std::size_t h = 0; h < unit; h += lanes) {
-                    measure<word_size::length, Codec>(rows + h, vectors, factor, key_scale_ + at + h);
+                    const std::byte *const *row = rows + h, *const *ahead = next + h;
                     for (std::size_t i = 0; i < vectors; i += 2) {
                         for (std::size_t r = 0; r < lanes; ++r) {
-                            next.template fetch<Codec>(h + r, i, vectors);
-                            words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[r])).store(words[r]);
+                            fetch<Codec>(ahead[r], i, vectors);
+                            words_of_row<Codec>(row[r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
                         }
                         transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
                     }
@@ -292,30 +291,32 @@ private:
     }
 
     template <class Codec>
-    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit], const upcoming_rows& next) noexcept {
+    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit],
+                                     const std::byte* const (&next)[unit]) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_, next.row[0]);
+            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_, next[0]);
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
                 for (std::size_t h = 0; h < unit; h += lanes)
                     measure<word_size::greatest, Codec>(rows + h, vectors, factor + h, value_scale_ + at + h);
-                for (std::size_t r = 0; r < lanes; ++r) {
-                    std::int32_t* out = values_ + (at / 2 + r) * vectors * lanes;
+                std::int32_t* out = values_ + at / 2 * vectors * lanes;
+                for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
+                    const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
                     if constexpr (attention::word_codec<Codec>) {
                         for (std::size_t i = 0; i < vectors; i += 2) {
-                            next.template fetch<Codec>(r, i, vectors);
-                            next.template fetch<Codec>(r + lanes, i, vectors);
-                            const I a = Codec::template words<I>(rows[r], i / 2), b = Codec::template words<I>(rows[r + lanes], i / 2);
+                            fetch<Codec>(ahead[0], i, vectors);
+                            fetch<Codec>(ahead[1], i, vectors);
+                            const I a = Codec::template words<I>(row[0], i / 2), b = Codec::template words<I>(row[1], i / 2);
                             low_words(a, b).store(out + i * lanes);
                             if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
                         }
                     } else {
                         const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                         for (std::size_t i = 0; i < vectors; ++i) {
-                            next.template fetch<Codec>(r + i % 2 * lanes, i, vectors);
-                            low_words(to_words<Arch>(Codec::template decode<V>(rows[r], i * lanes), by_a),
-                                      to_words<Arch>(Codec::template decode<V>(rows[r + lanes], i * lanes), by_b))
+                            fetch<Codec>(ahead[i % 2], i, vectors);
+                            low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
+                                      to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
                                 .store(out + i * lanes);
                         }
                     }
