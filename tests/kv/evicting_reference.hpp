@@ -73,7 +73,10 @@ struct head_reference {
     std::vector<position> kept;
     std::vector<float> score;
 
-    void drop(std::vector<float> worth, std::size_t budget) {
+    /// None from the position `stay` on before all others.
+    void drop(std::vector<float> worth, std::size_t budget, position stay) {
+        for (std::size_t i = 0; i < kept.size(); ++i)
+            if (kept[i] >= stay) worth[i] = 1e9f;
         while (kept.size() > budget) {
             const auto least = std::min_element(worth.begin(), worth.end()) - worth.begin();  // the oldest of equals
             kept.erase(kept.begin() + least), score.erase(score.begin() + least), worth.erase(worth.begin() + least);
@@ -82,10 +85,12 @@ struct head_reference {
 };
 using reference_heads = std::array<head_reference, recorded_kv_heads>;
 
-// The papers' formulas for the heads of one layer when pending steps are committed.
+inline constexpr position none_stay = std::numeric_limits<position>::max();
+
+// The papers' formulas for the heads of one layer when pending steps are committed; tokens from `stay` on are worth most.
 
 inline void reference_commit(const kv::recent& p, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps,
-                             std::size_t, std::size_t budget) {
+                             std::size_t, std::size_t budget, position stay = none_stay) {
     (void)s;
     for (head_reference& h : all) {
         for (const pending_step& step : steps)
@@ -93,7 +98,7 @@ inline void reference_commit(const kv::recent& p, reference_heads& all, const re
         while (h.kept.size() > budget) {
             std::size_t victim = 0;
             while (victim < h.kept.size() && static_cast<std::size_t>(h.kept[victim]) < p.sinks) ++victim;
-            if (victim == h.kept.size()) victim = 0;
+            if (victim == h.kept.size() || h.kept[victim] >= stay) victim = 0;
             h.kept.erase(h.kept.begin() + static_cast<std::ptrdiff_t>(victim));
             h.score.pop_back();
         }
@@ -102,7 +107,7 @@ inline void reference_commit(const kv::recent& p, reference_heads& all, const re
 
 /// Zhang et al. 2023, algorithm 1: F(token) = Σ over rows of the attention it had; the last half of the cache is local.
 inline void reference_commit(const kv::h2o&, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps,
-                             std::size_t layer, std::size_t budget) {
+                             std::size_t layer, std::size_t budget, position stay = none_stay) {
     for (std::size_t k = 0; k < all.size(); ++k) {
         head_reference& h = all[k];
         for (const pending_step& step : steps)
@@ -115,13 +120,13 @@ inline void reference_commit(const kv::h2o&, reference_heads& all, const recorde
             }
         std::vector<float> worth = h.score;
         for (std::size_t j = worth.size() - std::min(worth.size(), budget / 2); j < worth.size(); ++j) worth[j] = 1e9f;
-        h.drop(worth, budget);
+        h.drop(worth, budget, stay);
     }
 }
 
 /// Oren et al. 2024: the tokens that the last row's weights, of all heads of the layer (or the head's own), are least for.
 inline void reference_commit(const kv::tova& p, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps,
-                             std::size_t layer, std::size_t budget) {
+                             std::size_t layer, std::size_t budget, position stay = none_stay) {
     for (std::size_t k = 0; k < all.size(); ++k) {
         head_reference& h = all[k];
         for (const pending_step& step : steps)
@@ -134,13 +139,13 @@ inline void reference_commit(const kv::tova& p, reference_heads& all, const reco
             h.score[j] = p.each_head ? recorded_sum(s.writers[last], layer, k * recorded_group, recorded_group, static_cast<position>(last),
                                                     h.kept[j])
                                      : recorded_sum(s.writers[last], layer, 0, recorded_heads, static_cast<position>(last), h.kept[j]);
-        h.drop(h.score, budget);
+        h.drop(h.score, budget, stay);
     }
 }
 
 /// Li et al. 2024, listing 1: sums over the window's rows, pooled over the tokens before the window, which stays itself.
 inline void reference_commit(const kv::snapkv& p, reference_heads& all, const recorded_sequence& s, std::span<const pending_step> steps,
-                             std::size_t layer, std::size_t budget) {
+                             std::size_t layer, std::size_t budget, position stay = none_stay) {
     for (std::size_t k = 0; k < all.size(); ++k) {
         head_reference& h = all[k];
         for (const pending_step& step : steps) {
@@ -159,16 +164,31 @@ inline void reference_commit(const kv::snapkv& p, reference_heads& all, const re
                     h.score[j] = std::max(h.score[j], sum[n]);
             }
         }
-        h.drop(h.score, budget);
+        h.drop(h.score, budget, stay);
     }
 }
 
-/// Writes marks into the planned rows of the segments, in slots.
+/// Makes the groups that the planned rows complete.
+template <class Cache>
+void seal_rows(const Cache& cache, std::size_t layer) {
+    const auto seal = [&]<class Run>(const Run& run) {
+        if constexpr (sealing_run<Run, format::scalar>)
+            for (std::size_t s = 0; const row_range& range : cache.ranges(layer)) {
+                for (std::size_t h = 0; h < cache.shape().kv_heads; ++h)
+                    run.template seal<format::scalar>(s, h, range.first_position, range.first_position + static_cast<position>(range.rows));
+                ++s;
+            }
+    };
+    std::apply([&](const auto&... run) { (seal(run), ...); }, cache.view(layer));
+}
+
+/// Writes marks into the planned rows of the segments, in slots of the last run, and what others make of them.
 template <class Cache>
 void write_marks(Cache& cache, const std::vector<const recorded_sequence*>& stepped) {
     std::vector<float> row(cache.shape().width());
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
-        const auto [run] = cache.view(layer);
+        const auto view = cache.view(layer);
+        const auto& run = std::get<std::tuple_size_v<std::remove_cvref_t<decltype(view)>> - 1>(view);
         using codec = typename std::remove_cvref_t<decltype(run)>::codec;
         const auto ranges = cache.ranges(layer);
         for (std::size_t s = 0; s < ranges.size(); ++s)
@@ -181,6 +201,7 @@ void write_marks(Cache& cache, const std::vector<const recorded_sequence*>& step
                     for (float& x : row) x = -x;
                     codec::template encode<format::scalar>(row.data(), row.size(), run.value(s, h, slot));
                 }
+        seal_rows(cache, layer);
     }
 }
 

@@ -40,7 +40,11 @@ std::optional<errc> thrown(F&& f) {
 
 template <class Policy>
 struct random_cache {
-    static constexpr kv::cache_shape shape{.layers = 2, .kv_heads = recorded_kv_heads, .head_dim = 16};
+    static constexpr std::size_t layers = [] {
+        if constexpr (requires { Policy::layers; }) return Policy::layers;
+        return std::size_t{2};
+    }();
+    static constexpr kv::cache_shape shape{.layers = layers, .kv_heads = recorded_kv_heads, .head_dim = 16};
     static constexpr std::size_t slots = 4, tokens = 48;
     using policy_type = decltype(Policy::make(tokens, slots));
     using cache_type = typename policy_type::cache;

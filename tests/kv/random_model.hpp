@@ -10,6 +10,10 @@
 // | P::sinks                                        | so many first tokens are read and kept always; none                   |
 // | P::hot, P::group, P::pool                       | of tiers: the hot codec, tokens of a group, whether groups are shared |
 // | P::leads                                        | of tiers: a sequence with whole groups takes a place more            |
+// | P::whole_steps                                  | of tiers: no step goes past the end of a group                        |
+// | P::same_merged(…)                               | of tiers: whether a row is what two layers' rows were merged into     |
+// | P::full_layers, P::read(…), P::same_bounds(…)   | of pages that rows choose: as `choosing_policy` has them              |
+// | P::layers                                       | layers; 2                                                             |
 // | P::most_opened(n)                               | what counts as `most` of a sequence that began with n tokens; n       |
 #include <algorithm>
 #include <array>
@@ -113,6 +117,7 @@ void put_row(const Run&, std::byte* out, std::size_t width, std::uint32_t prefix
 /// What a step wants of one sequence; of those that it leaves alone, no rows.
 struct wish {
     std::size_t length = 0, pending = 0, rows = 0;
+    std::size_t observed = 0;  // observations of pending rows
 };
 
 enum class room { enough, none, either };

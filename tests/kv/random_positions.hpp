@@ -22,7 +22,7 @@ template <class Policy, class Cache>
 class position_rows {
     template <class P>
     static constexpr bool has_tiers = requires { typename P::hot; };
-    static constexpr bool tiers = has_tiers<Policy>;
+    static constexpr bool tiers = has_tiers<Policy>, chooses = requires { Policy::full_layers; };
 
 public:
     struct nothing {};
@@ -40,6 +40,7 @@ public:
             return length <= sinks || Policy::oldest(s.most) <= sinks;
     }
 
+    std::size_t observed(const sequence&) const { return 0; }
     room room_for(std::span<const wish> wishes) const { return room_for(wishes, true); }
     room room_to_restore(std::span<const wish> wishes) const { return room_for(wishes, !tiers); }
 
@@ -69,6 +70,15 @@ public:
                     for (std::size_t i = 0; i < step.size(); ++i)
                         for (std::size_t h = 0; h < cache.shape().kv_heads; ++h) write_run(run, i, step[i], layer, h, width);
                 });
+        if constexpr (chooses) {
+            std::vector<row_range> ranges;
+            std::size_t row = 0;
+            for (const auto& part : step) {
+                ranges.push_back({row, part.sequence->size() - part.before, static_cast<position>(part.before)});
+                row += ranges.back().rows;
+            }
+            Policy::read(cache, ranges);
+        }
     }
 
     /// Some of what the rows of a step read.
@@ -103,6 +113,9 @@ public:
             expect(begin_of(cache, 0) <= std::min(Policy::first(s.committed), s.committed),
                    "a selected sequence does not show what the next row reads");
             check_next(cache, s, s.committed, samples);
+            if constexpr (chooses)
+                for (std::size_t layer = 0; layer < cache.shape().layers; ++layer)
+                    expect(Policy::same_bounds(cache, s, layer), "what pages are chosen by is not what they hold");
         }
     }
 
@@ -119,6 +132,10 @@ private:
     room room_for(std::span<const wish> wishes, bool in_one_step) const {
         const auto& o = policy_.options;
         if (in_one_step && steps_fit(Policy::step, wishes) == room::none) return room::none;
+        if constexpr (requires { Policy::whole_steps; })
+            if (in_one_step &&
+                !std::ranges::all_of(wishes, [](const wish& w) { return w.length % Policy::group + w.rows <= Policy::group; }))
+                return room::none;
         if constexpr (tiers) {
             const std::size_t groups = ceil_div(o.tokens, Policy::group);
             if constexpr (Policy::pool)
@@ -130,6 +147,8 @@ private:
                 return each_fits(groups * Policy::group, wishes);
         } else if constexpr (requires { o.block; }) {
             return blocks_fit(ceil_div(o.tokens, o.block), wishes, [&](std::size_t length) { return ceil_div(length, o.block); });
+        } else if constexpr (requires { o.page; }) {
+            return blocks_fit(ceil_div(o.tokens, o.page), wishes, [&](std::size_t length) { return ceil_div(length, o.page); });
         } else if constexpr (requires { o.tokens; }) {
             return each_fits(o.tokens, wishes);
         } else {
@@ -186,7 +205,7 @@ private:
             ++found;
             for (const bool value : {false, true}) {
                 const std::byte* row = value ? run.value(segment, head, at) : run.key(segment, head, at);
-                expect(same_row<source<typename Run::codec>>(run, row, cache.shape().width(), s.prefixes[p], layer, head, value),
+                expect(is_written(run, row, cache.shape().width(), s, p, layer, head, value),
                        concat(value ? "the value" : "the key", " of sequence ", s.id.index, ", layer ", layer, ", head ", head,
                               ", position ", p, " of ", s.size(), " is not what was written"));
             }
@@ -195,6 +214,15 @@ private:
                 expect(run.key(segment, head, at + 1) == run.key(segment, head, at) + run.row_bytes(), "rows of a stretch lie apart");
         });
         expect(found == 1 || (found == 0 && !reads(reader, p)), concat(found, " runs have the position ", p, " for a row at ", reader));
+    }
+
+    template <class Run>
+    static bool is_written(const Run& run, const std::byte* row, std::size_t width, const sequence& s, std::size_t p, std::size_t layer,
+                           std::size_t head, bool value) {
+        if constexpr (requires { Run::codec::behind(row); })
+            return Policy::same_merged(row, width, s.prefixes, p, layer, head, value);
+        else
+            return same_row<source<typename Run::codec>>(run, row, width, s.prefixes[p], layer, head, value);
     }
 
     template <class Codec, bool = tiers>

@@ -29,7 +29,9 @@ void step(random_cache<Policy>& c) {
     std::size_t row = 0;
     for (std::size_t i = 0; i < c.sequences.size(); ++i) {
         const auto& s = c.sequences[i];
-        wishes[i] = {s.size(), s.pending(), i >= count ? 0 : 1 + c.pick(c.pick(16) == 0 ? cache::tokens : 8)};
+        std::size_t rows = i >= count ? 0 : 1 + c.pick(c.pick(16) == 0 ? cache::tokens : 8);
+        if (c.pick(8) != 0) rows = std::min(rows, kv::step_room(c.cache, s.id));
+        wishes[i] = {s.size(), s.pending(), rows, c.rows.observed(s)};
         segments[i] = {s.id, row, wishes[i].rows};
         row += wishes[i].rows;
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <skald/core/memory.hpp>
+#include <skald/kv/budget.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/unroped.hpp>
@@ -148,6 +149,10 @@ TEST_CASE("tokens are removed and moved as elements of a vector are", "[kv]") {
     random_trace(kv::contiguous<codec>{{.tokens = 40, .sequences = 3}}, seed);
     random_trace(kv::paged<codec>{{.tokens = 60, .sequences = 4, .block = 5}}, seed + 1);
     random_trace(kv::paged<codec>{{.tokens = 60, .sequences = 4, .block = 1}}, seed + 2);
+    random_trace(
+        kv::budget<kv::contiguous<codec>, kv::spill_sequences<>>{
+            .limit = std::size_t{1} << 20, .storage = {{.tokens = 40, .sequences = 2}}, .sequences = 4},
+        seed + 3);
 }
 
 TEST_CASE("whole blocks are removed without copies; shared rows are copied before they move, or nothing is done", "[kv]") {
@@ -202,4 +207,5 @@ TEST_CASE("what cannot be removed or moved is refused", "[kv]") {
     const kv::sequence_id id = none.open();
     CHECK(code_of([&] { none.remove(id, 0, 0); }) == errc::unsupported);
     static_assert(kv::shifting_cache<kv::paged_cache<codec>> && !kv::shifting_cache<kv::paged_cache<kv::f16>>);
+    static_assert(kv::shifting_cache<kv::budget<kv::paged<codec>>::cache> && !kv::shifting_cache<kv::budget<kv::paged<kv::f16>>::cache>);
 }

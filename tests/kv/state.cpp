@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <skald/core/memory.hpp>
 #include <skald/kv/any_cpu.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/state_file.hpp>
@@ -15,6 +14,7 @@
 #include "io/temporary_folder.hpp"
 #include "kv/policies.hpp"
 #include "kv/streams.hpp"
+#include "kv/watched.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
 #include "support/code_of.hpp"
@@ -88,27 +88,7 @@ struct small_state {
     }
 };
 
-/// A cache with a sequence of its own, which watches that failures leave everything as it was.
-struct watched {
-    counting_resource memory;
-    kv::paged_cache<kv::f16> cache = kv::paged<kv::f16>{{.tokens = 24, .sequences = 3, .block = 4}}.make(small_state::shape, &memory);
-    kv::sequence_id other = cache.open();
-    bytes before;
-    std::size_t held = 0, free = 0;
-
-    watched() {
-        std::mt19937 random(9);
-        grow(cache, other, 6, random);
-        before = rows_of(cache, other, 6);
-        held = memory.bytes();
-        free = cache.free_blocks();
-    }
-    bool as_it_was() {
-        const kv::sequence_id next = cache.open();  // the sequences that were opened are closed
-        const bool same = next.index == other.index + 1 && cache.length(next) == 0;
-        cache.close(next);
-        return same && rows_of(cache, other, 6) == before && memory.bytes() == held && cache.free_blocks() == free;
-    }
+struct watched : watched_cache {
     template <class Source>
     errc refused(const Source& source, std::uint64_t model = 42) {
         return code_of([&] { kv::load(cache, source, {.model = model, .memory = &memory}); });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sequences of tiers and of evicting storage that were saved: their model goes on with the logits it would have had, bitwise.
+// Sequences of tiers, by recency or importance, and of evicting storage that were saved: their model goes on with the logits it would have
+// had, bitwise.
 #include <cstddef>
 #include <span>
 #include <string>
@@ -36,7 +37,8 @@ TEST_CASE("a model goes on from a saved cache as from the one that was saved", "
     const model<naive> m = load_model<naive>(open_model(tiny_model{}).file(), {});
     const tokens text = random_tokens(110, 101, 5);
     for (const char* word : {"contiguous:kivi2", "tiered:f16/20,q4", "tiered:q8/20+4,kivi2", "radix:kivi2", "minicache/3:kivi2",
-                             "sinks:30:f16", "h2o:30:q8", "tova:30:f16", "snapkv:40:f16", "pyramid:40:f16"}) {
+                             "sinks:30:f16", "h2o:30:q8", "tova:30:f16", "snapkv:40:f16", "pyramid:40:f16", "tiered-h2o:40:f16,kivi2",
+                             "tiered-sinks:34:q8,kivi2", "tiered-tova:50:f16,kivi2"}) {
         CAPTURE(word);
         const any policy{kv::parse_spec(word), {.tokens = 128, .sequences = 2, .step = 40}};
         runner first(m, policy, 40), second(m, policy, 40);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every allocation on the way of a saved sequence of tiers or of evicting storage fails once: the cache is as it was.
+// Every allocation on the way of a saved sequence of tiers, by recency or importance, or of evicting storage fails once: the cache is as it
+// was.
 #include <array>
 #include <cstddef>
 #include <memory_resource>
@@ -9,6 +10,8 @@
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/tiered.hpp>
+#include <skald/kv/tiered_by.hpp>
+#include <skald/kv/word_codec.hpp>
 
 #include "memory/failing_allocations.hpp"
 #include "support/catch.hpp"
@@ -17,7 +20,8 @@ using namespace skald;
 using namespace skald::test;
 
 TEMPLATE_TEST_CASE("a sequence that is more than rows cannot be saved or restored for want of memory, and nothing changes", "[memory]",
-                   (kv::paged_tiered<kv::f16, kv::grouped<kv::q8, 8>>), (kv::evicting<kv::recent, kv::f16>)) {
+                   (kv::paged_tiered<kv::f16, kv::grouped<kv::q8, 8>>), (kv::evicting<kv::recent, kv::f16>),
+                   (kv::tiered_by<kv::recent, kv::f16, kv::grouped<kv::q8, 8>>)) {
     TestType policy{};
     policy.options.step = 20;
     policy.options.sequences = 2;
@@ -33,7 +37,11 @@ TEMPLATE_TEST_CASE("a sequence that is more than rows cannot be saved or restore
                     for (position p = r.begin(0); p < r.end(0); ++p)
                         for (std::size_t i = 0; i < r.row_bytes(); ++i) r.key(0, 0, p)[i] = r.value(0, 0, p)[i] = std::byte{1};
                 };
+                const auto seal = []<class Run>(const Run& r) {
+                    if constexpr (sealing_run<Run, format::scalar>) r.template seal<format::scalar>(0, 0, 0, 20);
+                };
                 (clear(run), ...);
+                (seal(run), ...);
             },
             cache.view(layer));
     cache.commit(s);

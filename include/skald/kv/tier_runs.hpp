@@ -143,30 +143,61 @@ private:
     hot_run<Hot> hot_;
 };
 
-/// The run over the cold tier: the whole groups of a segment. // (places, kv_heads, group bytes) or (sequences, kv_heads, groups, …)
-/// Where it is empty, no row reads anything of it, and no group is made.
-template <codec Hot, group_codec Cold>
-class cold_run {
+/// Rows in groups, of the planes of keys and of values of one layer; `where` is the place of the group that has position p.
+template <group_codec Cold>
+class group_rows {
 public:
     using codec = typename Cold::key_codec;
     using value_codec = typename Cold::value_codec;
 
+    std::size_t row_bytes() const noexcept { return codec::row_bytes(width_); }
+    std::size_t value_row_bytes() const noexcept { return value_codec::row_bytes(width_); }
+    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(group - p % group); }
+
+protected:
+    static constexpr auto group = static_cast<position>(Cold::tokens);
+
+    group_rows(const cold_plane& keys, const cold_plane& values, std::size_t width) noexcept
+        : keys_(keys), values_(values), width_(width) {}
+
+    std::byte* key_at(std::size_t where, std::size_t kv_head, position p) const noexcept {
+        return keys_.at(where, kv_head) + Cold::first_key(width_) + static_cast<std::size_t>(p % group) * row_bytes();
+    }
+    std::byte* value_at(std::size_t where, std::size_t kv_head, position p) const noexcept {
+        return values_.at(where, kv_head) + Cold::first_value(width_) + static_cast<std::size_t>(p % group) * value_row_bytes();
+    }
+    /// Makes a group of hot rows, the i-th of which stands at position at(i) of their run.
+    template <format::float_vector V, class Hot, class At>
+    void seal_at(std::size_t where, std::size_t kv_head, const Hot& hot, std::size_t segment, const At& at) const noexcept {
+        seal_group<V, Cold>(hot, segment, kv_head, at, width_, keys_.at(where, kv_head), values_.at(where, kv_head));
+    }
+
+private:
+    cold_plane keys_, values_;
+    std::size_t width_;
+};
+
+/// The run over the cold tier: the whole groups of a segment. // (places, kv_heads, group bytes) or (sequences, kv_heads, groups, …)
+/// Where it is empty, no row reads anything of it, and no group is made.
+template <codec Hot, group_codec Cold>
+class cold_run : public group_rows<Cold> {
+    using base = group_rows<Cold>;
+    using base::group;
+
+public:
     cold_run(const cold_plane& keys, const cold_plane& values, const tiered_slot* slots, tier_rule rule, std::size_t width,
              const hot_run<Hot>& hot, bool empty = false) noexcept
-        : keys_(keys), values_(values), slots_(slots), rule_(rule), width_(width), hot_(hot), empty_(empty) {}
+        : base(keys, values, width), slots_(slots), rule_(rule), hot_(hot), empty_(empty) {}
 
     position begin(std::size_t) const noexcept { return 0; }
     position end(std::size_t segment) const noexcept { return empty_ ? 0 : slots_[segment].end / group * group; }
     position_range seen_by(position p) const noexcept { return {rule_.first, empty_ ? 0 : rule_.boundary(p)}; }
     std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return keys_of(segment, kv_head, p / group) + Cold::first_key(width_) + static_cast<std::size_t>(p % group) * row_bytes();
+        return base::key_at(place_of(slots_[segment], p / group), kv_head, p);
     }
     std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return values_of(segment, kv_head, p / group) + Cold::first_value(width_) + static_cast<std::size_t>(p % group) * value_row_bytes();
+        return base::value_at(place_of(slots_[segment], p / group), kv_head, p);
     }
-    std::size_t row_bytes() const noexcept { return codec::row_bytes(width_); }
-    std::size_t value_row_bytes() const noexcept { return value_codec::row_bytes(width_); }
-    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(group - p % group); }
 
     /// Makes the groups that the rows at [first, last) complete. What nobody reads in one is like the row after it.
     template <format::float_vector V>
@@ -174,24 +205,13 @@ public:
         if (empty_) return;
         for (position g = first / group; (g + 1) * group <= last; ++g) {
             const auto at = [&](std::size_t i) { return std::max(rule_.first, g * group + static_cast<position>(i)); };
-            seal_group<V, Cold>(hot_, segment, kv_head, at, width_, keys_of(segment, kv_head, g), values_of(segment, kv_head, g));
+            base::template seal_at<V>(place_of(slots_[segment], g), kv_head, hot_, segment, at);
         }
     }
 
 private:
-    static constexpr auto group = static_cast<position>(Cold::tokens);
-
-    std::byte* keys_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
-        return keys_.at(place_of(slots_[segment], g), kv_head);
-    }
-    std::byte* values_of(std::size_t segment, std::size_t kv_head, position g) const noexcept {
-        return values_.at(place_of(slots_[segment], g), kv_head);
-    }
-
-    cold_plane keys_, values_;
     const tiered_slot* slots_;
     tier_rule rule_;
-    std::size_t width_;
     hot_run<Hot> hot_;
     bool empty_;
 };

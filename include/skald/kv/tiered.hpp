@@ -29,7 +29,7 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/large_pages.hpp>
 #include <skald/kv/cache.hpp>
-#include <skald/kv/cold_pages.hpp>
+#include <skald/kv/cold_tier.hpp>
 #include <skald/kv/detail/group_table.hpp>
 #include <skald/kv/group_codec.hpp>
 #include <skald/kv/kivi.hpp>
@@ -38,23 +38,14 @@
 
 namespace skald::kv {
 
-struct tiered_options {
-    std::size_t tokens = 2048;  ///< room of each sequence; of all together where they share a pool; rounded up to whole groups
-    std::size_t sequences = 1;  ///< how many can be open at once
-    std::size_t hot = 1;        ///< tokens, a row's own included, that it reads from the hot tier at least
-    std::size_t step = 512;     ///< the most pending tokens of a sequence: a pipeline's chunk
-    std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
-    std::size_t sinks = 0;      ///< the first tokens, in the hot codec always: less than a group, and no more bytes than its keys or values
-    std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
-    cold_paging paging{};                       ///< what of it is in memory at a time
-};
-
 /// Memory: the hot tier, layers × 2 × sequences × kv_heads × (step + hot + 2 groups at most) rows of its codec; the cold one, kv_heads ×
 /// groups, and a place before them for the first tokens where these are kept apart, as the layout has them, for each sequence or for all.
 template <cold_layout Layout, class Groups>
-class tiered_cache {
+class tiered_cache : private detail::cold_tier<Layout, Groups> {
+    using base = detail::cold_tier<Layout, Groups>;
     using Hot = typename Layout::hot;
-    static constexpr std::size_t group = Layout::tokens;
+    using base::each_, base::first_place, base::group, base::groups_, base::groups_of, base::layout_, base::options_, base::places_;
+    using base::places_for, base::plane, base::release, base::release_planes, base::shape_, base::slot_of;
 
 public:
     static constexpr bool schedule_invariant = true;
@@ -63,34 +54,21 @@ public:
     static constexpr std::size_t longest = static_cast<std::size_t>(std::numeric_limits<position>::max()) - 1023;
 
     tiered_cache(const cache_shape& shape, const tiered_options& options, const Layout& layout, std::pmr::memory_resource* memory)
-        : shape_(shape),
-          options_(options),
-          layout_(checked(layout)),
+        : base(shape, options, layout, memory),
           capacity_(checked_capacity(options)),
-          groups_(groups_of(options)),
-          each_(places_of(options, layout)),
           table_(options.sequences, memory),
           slots_(options.sequences, memory),
           firsts_(options.sequences, memory),
-          places_(options.sequences, each_, memory),
-          hot_(hot_bytes(shape, options), memory),
-          cold_(checked_cold_bytes(shape, options, layout), options.cold == nullptr ? memory : options.cold) {
+          hot_(hot_bytes(shape, options), memory) {
         prefer_large_pages(hot_.span());
-        if (options.cold == nullptr) prefer_large_pages(cold_.span());
     }
 
     /// Of its memory resource; the cold tier's own has cold_bytes().
     static std::size_t bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
         return detail::sequence_table::bytes(o.sequences) + buffer<tiered_slot>::bytes_for(o.sequences) +
-               buffer<position>::bytes_for(o.sequences) + Groups::bytes(o.sequences, places_of(o, layout)) +
-               buffer<>::bytes_for(hot_bytes(shape, o)) + (o.cold == nullptr ? buffer<>::bytes_for(cold_bytes(shape, o, layout)) : 0);
+               buffer<position>::bytes_for(o.sequences) + buffer<>::bytes_for(hot_bytes(shape, o)) + base::bytes(shape, o, layout);
     }
-    /// Places of each sequence or of all, with those before their groups.
-    static std::size_t places_of(const tiered_options& o, const Layout& layout) {
-        const std::size_t more = layout.first() == 0 ? 0 : Groups::shared ? o.sequences : 1;
-        return (checked_size(groups_of(o), "kv cache") + more).size();
-    }
-
+    using base::cold_bytes, base::places_of;
     static std::size_t max_length(const tiered_options& o) {
         const std::size_t room = std::min(groups_of(o) * group, longest);
         return o.context == 0 ? room : std::min(o.context, room);
@@ -100,11 +78,8 @@ public:
     std::size_t context() const { return max_length(options_); }
     std::size_t window() const noexcept { return all_tokens; }
     std::size_t bytes() const noexcept {
-        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + firsts_.bytes() + places_.bytes() + hot_.bytes() +
-               (options_.cold == nullptr ? cold_.bytes() : 0);
+        return detail::sequence_table::bytes(table_.size()) + slots_.bytes() + firsts_.bytes() + hot_.bytes() + base::bytes();
     }
-    /// Of the cold tier, whose ever.
-    std::size_t cold_bytes() const noexcept { return cold_.bytes(); }
 
     /// Places of the pool that nobody holds.
     std::size_t free_blocks() const noexcept
@@ -224,7 +199,9 @@ public:
         if (options_.paging.by == nullptr) return attend(ranges, view(layer));
         const std::size_t here = layout_.plane_of(layer), next = layout_.plane_of((layer + 1) % shape_.layers);
         layers_done_ = layer + 1;
-        if (next != here) fetch_planes(backend, next, options_.paging.resident - options_.paging.by->slack() - plane_bytes(here, here + 2));
+        if (next != here)
+            base::fetch_planes(backend, slots_.span().first(planned_), next,
+                               options_.paging.resident - options_.paging.by->slack() - base::plane_bytes(here, here + 2));
         attend(ranges, view(layer));
         if (next != here) release_planes(here, here + 2);
         if (layers_done_ == shape_.layers) layers_done_ = 0;
@@ -247,7 +224,7 @@ public:
         const position first = std::min(firsts_[s.index], length);
         detail::put_number(put, first);
         each_hot_piece(s, first, length, [&](std::span<std::byte> rows) { put(rows); });
-        each_cold_piece(s, length, [&](std::size_t, bool, std::span<std::byte> part) { put(part); });
+        base::each_cold_piece(s, length, [&](std::size_t, bool, std::span<std::byte> part) { put(part); });
     }
 
     /// Of a cache whose hot tier was longer, the rows that this one has no room for are passed over.
@@ -264,7 +241,7 @@ public:
         }
         firsts_[s.index] = std::max(first, length - static_cast<position>(capacity_));
         each_hot_piece(s, first, length, get);
-        each_cold_piece(s, length, [&](std::size_t plane, bool lead, std::span<std::byte> part) {
+        base::each_cold_piece(s, length, [&](std::size_t plane, bool lead, std::span<std::byte> part) {
             get(part);
             if (!lead && !layout_.plausible(plane, part))
                 fail(errc::bad_file, place, "holds a group of ", group, " tokens that cannot be one of ", layout_.name());
@@ -274,7 +251,7 @@ public:
 protected:  // radix.hpp builds on these
     static constexpr std::size_t block_ = group;
     std::uint32_t* blocks_of(sequence_id s) const noexcept { return places_.table(s.index) + (layout_.first() == 0 ? 0 : 1); }
-    static std::size_t blocks_for(position length) noexcept { return static_cast<std::size_t>(length) / group; }
+    static std::size_t blocks_for(position length) noexcept { return base::groups_before(length); }
     /// The place before that of group 0; null where no tokens are kept apart.
     std::uint32_t* lead_of(sequence_id s) const noexcept { return layout_.first() == 0 ? nullptr : places_.table(s.index); }
     detail::block_pool& pool() noexcept { return places_.pool(); }
@@ -340,23 +317,6 @@ private:
                 }
     }
 
-    /// f(plane, whether they are those before group 0, bytes) for all groups before `length`.
-    template <class F>
-    void each_cold_piece(sequence_id s, position length, const F& f) const {
-        const tiered_slot slot = slot_of(s.index, 0, length);
-        const auto groups = static_cast<position>(blocks_for(length));
-        for (position g = groups == 0 || layout_.first() == 0 ? 0 : -1; g < groups; ++g)
-            for (std::size_t i = 0; i < layout_.planes(); ++i) {
-                const std::size_t bytes = g < 0 ? layout_.first_bytes(i) : layout_.bytes_before(i + 1) - layout_.bytes_before(i);
-                for (std::size_t h = 0; h < shape_.kv_heads; ++h)
-                    f(i, g < 0, std::span<std::byte>(plane(i).at(place_of(slot, g), h), bytes));
-            }
-    }
-
-    static const Layout& checked(const Layout& layout) {
-        layout.check();
-        return layout;
-    }
     static std::size_t checked_capacity(const tiered_options& o) {
         const std::size_t most = longest / 4;
         if (o.hot == 0 || o.hot > most || o.step == 0 || o.step > most)
@@ -364,88 +324,18 @@ private:
                  "; .hot and .step must be positive and at most ", most);
         return round_up(o.step + o.hot + group, word_unit);
     }
-    static std::size_t groups_of(const tiered_options& o) { return round_up(checked_size(o.tokens, "kv cache"), group).size() / group; }
     static std::size_t hot_bytes(const cache_shape& shape, const tiered_options& o) {
         require_values(shape);
         return ((((checked_size(shape.layers, "kv cache") * 2) * o.sequences) * shape.kv_heads) * checked_capacity(o) *
                 Hot::row_bytes(shape.width()))
             .size();
     }
-    static std::size_t cold_bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
-        return ((checked_size(Groups::places(o.sequences, places_of(o, layout)), "kv cache") * shape.kv_heads) *
-                layout.bytes_before(layout.planes()))
-            .size();
-    }
-    static std::size_t checked_cold_bytes(const cache_shape& shape, const tiered_options& o, const Layout& layout) {
-        const std::size_t all = cold_bytes(shape, o, layout), each = layout.bytes_before(layout.planes());
-        std::size_t most = 0;  // of a place of one head, of what a layer reads
-        for (std::size_t i = 0; i < layout.planes(); i += 2) most = std::max(most, layout.bytes_before(i + 2) - layout.bytes_before(i));
-        detail::check_paging(o.paging, o.cold != nullptr, all / each * most);
-        return all;
-    }
     tier_rule rule() const noexcept {
         return {static_cast<position>(options_.hot), static_cast<position>(group), static_cast<position>(layout_.first())};
     }
     std::size_t hot_row_bytes() const noexcept { return Hot::row_bytes(shape_.width()); }
-    std::size_t places_for(position length) const noexcept {
-        const std::size_t groups = static_cast<std::size_t>(length) / group;
-        return groups + (groups != 0 && layout_.first() != 0 ? 1 : 0);
-    }
-    /// Plane i. A pool has the heads of a place side by side, ordered groups those of a head.
-    cold_plane plane(std::size_t i) const noexcept {
-        const std::size_t before = layout_.bytes_before(i), bytes = layout_.bytes_before(i + 1) - before;
-        const std::size_t all = Groups::shared ? each_ : each_ * table_.size();
-        std::byte* data = cold_.data() + before * all * shape_.kv_heads;
-        if constexpr (Groups::shared) return {data, shape_.kv_heads * bytes, bytes};
-        return {data, bytes, each_ * bytes};
-    }
-    /// Of the planes [from, to), which lie one after another.
-    std::size_t plane_bytes(std::size_t from, std::size_t to) const noexcept {
-        const std::size_t each = layout_.bytes_before(layout_.planes());
-        return cold_.size() / each * (layout_.bytes_before(to) - layout_.bytes_before(from));
-    }
-    void release_planes(std::size_t from, std::size_t to) const noexcept {
-        if (options_.paging.by != nullptr) options_.paging.by->release(std::span<std::byte>(plane(from).data, plane_bytes(from, to)));
-    }
-    /// Of two planes from `first` on, what the sequences of the step have there.
-    template <class Backend>
-    void fetch_planes(const Backend& backend, std::size_t first, std::size_t room) const {
-        executor* pool = nullptr;
-        if constexpr (requires { backend.pool(); }) pool = backend.pool();
-        detail::fetch(*options_.paging.by, pool, room, [&](const auto& f) {
-            for (std::size_t i = first; i < first + 2; ++i)
-                for (const tiered_slot& slot : slots_.span().first(planned_)) each_stretch(plane(i), slot, f);
-        });
-    }
-    /// f(bytes that lie together) for the places of a sequence in a plane.
-    template <class F>
-    void each_stretch(const cold_plane& in, const tiered_slot& slot, const F& f) const {
-        const std::size_t places = places_for(slot.end), before = layout_.first() == 0 ? 0 : 1;
-        if (places == 0) return;
-        if constexpr (Groups::shared) {
-            const std::uint32_t* table = slot.table - before;
-            for (std::size_t from = 0, to; from < places; from = to) {
-                for (to = from + 1; to < places && table[to] == table[to - 1] + 1;) ++to;
-                f(std::span<const std::byte>(in.at(table[from], 0), (to - from) * in.place));
-            }
-        } else {
-            for (std::size_t h = 0; h < shape_.kv_heads; ++h)
-                f(std::span<const std::byte>(in.at(slot.first_place - before, h), places * in.place));
-        }
-    }
-    /// Of a sequence's own room.
-    std::size_t first_place(std::uint32_t s) const noexcept { return s * shape_.kv_heads * each_; }
-    tiered_slot slot_of(std::uint32_t s, position hot_begin, position end) const noexcept {
-        const std::size_t before = layout_.first() == 0 ? 0 : 1;
-        const std::uint32_t* table = places_.table(s);
-        return {table == nullptr ? nullptr : table + before, first_place(s) + before, s, hot_begin, end};
-    }
-    void release(sequence_id s, position from, position to) noexcept { places_.shrink(s.index, places_for(from), places_for(to)); }
 
-    cache_shape shape_;
-    tiered_options options_;
-    Layout layout_;
-    std::size_t capacity_, groups_, each_;  // each_: places of a sequence, or of all
+    std::size_t capacity_;
 
 protected:
     detail::sequence_table table_;
@@ -453,8 +343,7 @@ protected:
 private:
     buffer<tiered_slot> slots_;
     buffer<position> firsts_;  // (sequences), the first position that the hot tier has
-    Groups places_;
-    buffer<> hot_, cold_;
+    buffer<> hot_;
     std::size_t planned_ = 0, layers_done_ = 0;  // segments and layers of the step, the latter where the cold tier is paged
 };
 

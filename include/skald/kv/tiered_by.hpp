@@ -20,6 +20,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include <skald/core/buffer.hpp>
@@ -27,6 +28,7 @@
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/group_codec.hpp>
 #include <skald/kv/kivi.hpp>
+#include <skald/kv/state_terms.hpp>
 #include <skald/kv/tiered_by_runs.hpp>
 
 namespace skald::kv {
@@ -80,7 +82,8 @@ public:
         return o.context == 0 ? room : std::min(o.context, room);
     }
 
-    using base::context, base::keeps, base::length, base::mark, base::policy, base::positions, base::rollback, base::shape, base::window;
+    using base::committed, base::context, base::keeps, base::length, base::mark, base::policy, base::positions, base::rollback;
+    using base::shape, base::window;
 
     sequence_id open() {
         const sequence_id s = base::open();
@@ -92,8 +95,7 @@ public:
     /// Throws what the policy throws; nothing is committed then.
     void commit(sequence_id s) {
         base::commit(s, whole(base::length(s)), [&](std::size_t layer, std::size_t h, std::span<const position> positions) {
-            for (const position p : positions)
-                shown(layer, s.index, h)[static_cast<std::size_t>(p) / tile] |= std::uint64_t{1} << static_cast<std::size_t>(p) % tile;
+            for (const position p : positions) show(layer, s.index, h, p);
         });
     }
 
@@ -107,15 +109,11 @@ public:
     /// Copies the committed tokens of both tiers. Cost: as many bytes as they take.
     sequence_id fork(sequence_id s) {
         const sequence_id copy = base::fork(s);
-        const auto groups = static_cast<std::size_t>(base::length(copy)) / group;
-        for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+        for (std::size_t layer = 0; layer < shape().layers; ++layer)
             std::copy_n(shown(layer, s.index, 0), shape().kv_heads * words_, shown(layer, copy.index, 0));
-            for (const bool values : {false, true}) {
-                const cold_plane plane = this->plane(layer, values);
-                for (std::size_t h = 0; h < shape().kv_heads; ++h)
-                    std::memcpy(plane.at(first_group(copy.index), h), plane.at(first_group(s.index), h), groups * plane.place);
-            }
-        }
+        each_cold_piece(s, base::length(copy), [&](const cold_plane& plane, std::size_t h, bool, std::span<std::byte> groups) {
+            std::memcpy(plane.at(first_group(copy.index), h), groups.data(), groups.size());
+        });
         return copy;
     }
 
@@ -165,12 +163,40 @@ public:
     void require(std::size_t layer, const Variant& variant) const {
         base::require(layer, variant);
         for (std::size_t i = 0; i < base::planned(); ++i)
-            if (const position end = slots_[layer * base::table().size() + i].end; variant.window < end)
+            if (const position end = slots_[layer * base::table().size() + i].end; end > variant.window)
                 fail(errc::unsupported, "kv cache", "layer ", layer, " sees the last ", variant.window,
                      " positions, and tiers by importance ", "number ", end, "; use tiered storage");
     }
 
     using base::observe;
+
+    // What storable_cache asks for. A stream has what evicting storage's has, which tells what is hot and so what is shown cold; then layer
+    // after layer, head after head the keys, then the values of all whole groups. // (layers, kv_heads, {k, v}, groups, group bytes)
+
+    state_form form() const {
+        state_form out = base::form();
+        out.terms.front().value = "tiers by importance";
+        describe_groups<Cold>(out.terms);
+        return out;
+    }
+    void write_kept(sequence_id s, position length, const state_put& put) const {
+        base::write_kept(s, length, put);
+        each_cold_piece(s, length, [&](const cold_plane&, std::size_t, bool, std::span<std::byte> groups) { put(groups); });
+    }
+    void read_kept(sequence_id s, position length, const state_plan& plan, const state_get& get, std::string_view place) {
+        const std::size_t room = std::min(groups_ * group, longest);
+        if (static_cast<std::size_t>(length) > room)
+            fail(errc::cache_full, place, "has ", length, " tokens; a sequence has room for ", room, ": raise .tokens");
+        base::read_kept(s, length, plan, get, place);
+        require_tail(s, length, place);
+        each_cold_piece(s, length, [&](const cold_plane& plane, std::size_t, bool values, std::span<std::byte> groups) {
+            get(groups);
+            for (; !groups.empty(); groups = groups.subspan(plane.place))
+                if (!plausible_group<Cold>(!values, shape().width(), groups.data()))
+                    fail(errc::bad_file, place, "holds a group of ", group, " tokens that cannot be one of ", Cold::name);
+        });
+        show_lost(s, length);
+    }
 
 private:
     static constexpr std::size_t tile = attention::tile_size;
@@ -229,6 +255,46 @@ private:
             std::fill_n(shown(layer, s, 0), shape().kv_heads * words_, std::uint64_t{0});
     }
 
+    void show(std::size_t layer, std::uint32_t s, std::size_t h, position p) noexcept {
+        shown(layer, s, h)[static_cast<std::size_t>(p) / tile] |= std::uint64_t{1} << static_cast<std::size_t>(p) % tile;
+    }
+    /// Of a sequence of `length` tokens that showed none.
+    void show_lost(sequence_id s, position length) noexcept {
+        for (std::size_t layer = 0; layer < shape().layers; ++layer)
+            for (std::size_t h = 0; h < shape().kv_heads; ++h) {
+                std::span<const position> hot = base::positions(s, layer, h);
+                for (position p = 0; p < length; ++p)
+                    if (!hot.empty() && hot.front() == p)
+                        hot = hot.subspan(1);
+                    else
+                        show(layer, s.index, h, p);
+            }
+    }
+
+    /// Throws errc::bad_file unless the tokens behind the last whole group are hot.
+    void require_tail(sequence_id s, position length, std::string_view place) const {
+        const auto tail = static_cast<std::size_t>(length - whole(length));
+        for (std::size_t layer = 0; tail != 0 && layer < shape().layers; ++layer)
+            for (std::size_t h = 0; h < shape().kv_heads; ++h) {
+                const std::span<const position> hot = base::positions(s, layer, h);
+                if (hot.size() < tail || hot[hot.size() - tail] != whole(length))
+                    fail(errc::bad_file, place, "layer ", layer, " is said to have lost some of the last ", tail, " of ", length,
+                         " tokens, which are in no group of ", group, " yet");
+            }
+    }
+
+    /// f(plane, kv head, whether they are values, bytes) for the whole groups before `length`.
+    template <class F>
+    void each_cold_piece(sequence_id s, position length, const F& f) const {
+        const std::size_t groups = static_cast<std::size_t>(length) / group;
+        for (std::size_t layer = 0; groups != 0 && layer < shape().layers; ++layer)
+            for (std::size_t h = 0; h < shape().kv_heads; ++h)
+                for (const bool values : {false, true}) {
+                    const cold_plane plane = this->plane(layer, values);
+                    f(plane, h, values, std::span<std::byte>(plane.at(first_group(s.index), h), groups * plane.place));
+                }
+    }
+
     cold_plane plane(std::size_t layer, bool values) const noexcept {
         const std::size_t heads = base::table().size() * shape().kv_heads * groups_;  // groups of all
         const std::size_t keys = Cold::key_bytes(shape().width()), all = keys + Cold::value_bytes(shape().width());
@@ -259,6 +325,6 @@ struct tiered_by {
     std::string name() const { return concat("tiered-", choice.name(), ":", options.budget, ":", Hot::name, ",", Cold::name); }
 };
 
-static_assert(kv_cache<tiered_by<h2o>::cache> && policy<tiered_by<h2o>>);
+static_assert(storable_cache<tiered_by<h2o>::cache> && policy<tiered_by<h2o>>);
 
 }  // namespace skald::kv

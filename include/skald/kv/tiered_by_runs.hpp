@@ -59,35 +59,23 @@ private:
 /// The run over the cold tier at one layer: the whole groups of a segment, of which rows read what is not hot.
 /// // (sequences, kv_heads, groups, group bytes); shown: (sequences, kv_heads, words)
 template <codec Hot, group_codec Cold>
-class tiered_by_cold_run {
-public:
-    using codec = typename Cold::key_codec;
-    using value_codec = typename Cold::value_codec;
+class tiered_by_cold_run : public group_rows<Cold> {
+    using base = group_rows<Cold>;
+    using base::group;
 
+public:
     tiered_by_cold_run(const cold_plane& keys, const cold_plane& values, const std::uint64_t* shown, std::size_t words, std::size_t groups,
                        std::size_t kv_heads, std::size_t width, const tiered_by_slot* slots, const tiered_by_hot_run<Hot>& hot) noexcept
-        : keys_(keys),
-          values_(values),
-          shown_(shown),
-          words_(words),
-          groups_(groups),
-          kv_heads_(kv_heads),
-          width_(width),
-          slots_(slots),
-          hot_(hot) {}
+        : base(keys, values, width), shown_(shown), words_(words), groups_(groups), kv_heads_(kv_heads), slots_(slots), hot_(hot) {}
 
     position begin(std::size_t) const noexcept { return 0; }
     position end(std::size_t segment) const noexcept { return slots_[segment].sealed; }
     std::byte* key(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return keys_.at(place(segment, p / group), kv_head) + Cold::first_key(width_) + static_cast<std::size_t>(p % group) * row_bytes();
+        return base::key_at(place(segment, p / group), kv_head, p);
     }
     std::byte* value(std::size_t segment, std::size_t kv_head, position p) const noexcept {
-        return values_.at(place(segment, p / group), kv_head) + Cold::first_value(width_) +
-               static_cast<std::size_t>(p % group) * value_row_bytes();
+        return base::value_at(place(segment, p / group), kv_head, p);
     }
-    std::size_t row_bytes() const noexcept { return codec::row_bytes(width_); }
-    std::size_t value_row_bytes() const noexcept { return value_codec::row_bytes(width_); }
-    std::size_t stretch(position p) const noexcept { return static_cast<std::size_t>(group - p % group); }
     std::uint64_t shown(std::size_t segment, std::size_t kv_head, position, position t) const noexcept {
         if (t >= slots_[segment].sealed) return 0;
         return shown_[(slots_[segment].sequence * kv_heads_ + kv_head) * words_ + static_cast<std::size_t>(t) / attention::tile_size];
@@ -99,21 +87,17 @@ public:
         const position behind = slots_[segment].behind;
         for (position g = (first - behind) / group; (g + 1) * group <= last - behind; ++g) {
             const auto at = [&](std::size_t i) { return g * group + static_cast<position>(i) + behind; };
-            const std::size_t where = place(segment, g);
-            seal_group<V, Cold>(hot_, segment, kv_head, at, width_, keys_.at(where, kv_head), values_.at(where, kv_head));
+            base::template seal_at<V>(place(segment, g), kv_head, hot_, segment, at);
         }
     }
 
 private:
-    static constexpr auto group = static_cast<position>(Cold::tokens);
-
     std::size_t place(std::size_t segment, position g) const noexcept {
         return slots_[segment].sequence * kv_heads_ * groups_ + static_cast<std::size_t>(g);
     }
 
-    cold_plane keys_, values_;
     const std::uint64_t* shown_;
-    std::size_t words_, groups_, kv_heads_, width_;
+    std::size_t words_, groups_, kv_heads_;
     const tiered_by_slot* slots_;
     tiered_by_hot_run<Hot> hot_;
 };
