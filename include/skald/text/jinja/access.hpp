@@ -11,9 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/methods.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -187,3 +190,5 @@ inline value call_value(runtime& rt, const value& v, call_arguments args) {
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

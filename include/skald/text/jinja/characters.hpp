@@ -9,8 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/detail/utf8.hpp>
 #include <skald/text/jinja/python_text_table.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -136,3 +139,5 @@ inline std::size_t count_characters(std::string_view text) noexcept {
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -6,7 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -119,3 +122,5 @@ inline std::string format_time(const calendar_time& t, std::string_view format) 
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/print.hpp>
 #include <skald/text/jinja/sequence_filters.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -185,3 +188,5 @@ inline value filter_tojson(runtime& rt, const value& subject, call_arguments& ar
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

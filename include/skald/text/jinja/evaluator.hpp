@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/ast.hpp>
 #include <skald/text/jinja/filters.hpp>
@@ -22,6 +23,8 @@
 #include <skald/text/jinja/scope.hpp>
 #include <skald/text/jinja/tests.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -412,3 +415,5 @@ private:
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/text/jinja/ast.hpp>
 #include <skald/text/jinja/lexer.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -454,3 +457,5 @@ private:
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

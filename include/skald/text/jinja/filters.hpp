@@ -3,11 +3,14 @@
 // The table of filters. Those of texts and numbers are in text_filters.hpp, those of sequences in sequence_filters.hpp.
 #include <string_view>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/dump.hpp>
 #include <skald/text/jinja/sequence_filters.hpp>
 #include <skald/text/jinja/tests.hpp>
 #include <skald/text/jinja/text_filters.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -83,3 +86,5 @@ inline value run_filter(runtime& rt, std::string_view name, const value& subject
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

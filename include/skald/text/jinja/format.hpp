@@ -13,9 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/print.hpp>
 #include <skald/text/jinja/strings.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -271,3 +274,5 @@ inline value percent_format(runtime& rt, const value& format, const value& value
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/clock.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -127,3 +130,5 @@ inline constexpr global_entry global_table[] = {
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -12,8 +12,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/text/jinja/data.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -107,3 +110,5 @@ inline data parse_json(std::string_view text, std::string_view place) {
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

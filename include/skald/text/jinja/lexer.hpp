@@ -12,9 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/text/jinja/characters.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -365,3 +368,5 @@ private:
 inline std::vector<token> tokenize_template(std::string_view source, std::string_view name) { return detail::lexer(source, name).run(); }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

@@ -10,9 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -106,3 +109,5 @@ private:
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

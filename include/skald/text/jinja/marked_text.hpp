@@ -8,7 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/tokenizer.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -87,3 +90,5 @@ private:
 };
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

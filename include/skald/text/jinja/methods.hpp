@@ -9,9 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/string_methods.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -101,3 +104,5 @@ inline bool is_refused(const value& of, std::string_view name) {
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -12,10 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/format.hpp>
 #include <skald/text/jinja/print.hpp>
 #include <skald/text/jinja/strings.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -288,3 +291,5 @@ inline value signed_value(runtime& rt, const value& v, bool negative) {
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

@@ -7,11 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/text/jinja/ast.hpp>
 #include <skald/text/jinja/expression_parser.hpp>
 #include <skald/text/jinja/lexer.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -220,3 +223,5 @@ private:
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

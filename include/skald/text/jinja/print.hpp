@@ -9,8 +9,11 @@
 #include <string_view>
 #include <utility>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/characters.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -201,3 +204,5 @@ inline value repr_of(runtime& rt, const value& v) {
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/text/jinja/clock.hpp>
 #include <skald/text/jinja/evaluator.hpp>
@@ -19,6 +20,8 @@
 #include <skald/text/jinja/program.hpp>
 #include <skald/text/jinja/scopes.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -73,3 +76,5 @@ SKALD_FUNCTION calendar_time local_now() {
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

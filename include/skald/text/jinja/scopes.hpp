@@ -10,9 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/io/detail/quote.hpp>
 #include <skald/text/jinja/ast.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -238,3 +241,5 @@ private:
 };
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -12,10 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/tests.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -368,3 +371,5 @@ inline value filter_slice(runtime& rt, const value& subject, call_arguments& arg
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -9,8 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/format.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -148,3 +151,5 @@ inline value string_format_map(runtime& rt, const value& self, call_arguments& a
 }  // namespace detail
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

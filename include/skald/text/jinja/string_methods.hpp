@@ -11,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/format.hpp>
 #include <skald/text/jinja/string_format.hpp>
 #include <skald/text/jinja/strings.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -366,3 +369,5 @@ inline constexpr method string_methods[] = {
 }  // namespace detail
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

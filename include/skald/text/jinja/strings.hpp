@@ -10,8 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/characters.hpp>
 #include <skald/text/jinja/marked_text.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -279,3 +282,5 @@ inline marked_text joined_with(const marked_text& separator, const std::vector<m
 }
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

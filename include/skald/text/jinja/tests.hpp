@@ -8,9 +8,12 @@
 #include <iterator>
 #include <string_view>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/value.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -178,3 +181,5 @@ inline bool run_test(runtime& rt, std::string_view name, const value& subject, c
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -13,12 +13,15 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/access.hpp>
 #include <skald/text/jinja/format.hpp>
 #include <skald/text/jinja/operators.hpp>
 #include <skald/text/jinja/string_methods.hpp>
 #include <skald/text/jinja/value.hpp>
 #include <skald/text/jinja/wrap.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -411,3 +414,5 @@ inline value filter_filesizeformat(runtime& rt, const value& subject, call_argum
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END

@@ -16,9 +16,12 @@
 #include <variant>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/core/error.hpp>
 #include <skald/text/jinja/limits.hpp>
 #include <skald/text/jinja/marked_text.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja {
 
@@ -360,3 +363,5 @@ private:
 };
 
 }  // namespace skald::text::jinja
+
+SKALD_COLD_END

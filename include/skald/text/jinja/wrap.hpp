@@ -7,9 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include <skald/core/cold.hpp>
 #include <skald/text/jinja/characters.hpp>
 #include <skald/text/jinja/marked_text.hpp>
 #include <skald/text/jinja/strings.hpp>
+
+SKALD_COLD_BEGIN
 
 namespace skald::text::jinja::detail {
 
@@ -119,3 +122,5 @@ inline std::vector<marked_text> wrapped(const marked_text& text, const wrap_opti
 }
 
 }  // namespace skald::text::jinja::detail
+
+SKALD_COLD_END
