@@ -60,17 +60,22 @@ private:
 
 namespace detail {
 
-inline void append(std::string& out, std::string_view text) { out += text; }
-inline void append(std::string& out, const char* text) { out += text; }
-inline void append(std::string& out, const std::string& text) { out += text; }
-inline void append(std::string& out, char c) { out += c; }
-inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
+// Cold: called, so that a sentence is a row of calls wherever it is said.
+[[gnu::cold]] inline void append(std::string& out, std::string_view text) { out += text; }
+[[gnu::cold]] inline void append(std::string& out, const char* text) { out += text; }
+[[gnu::cold]] inline void append(std::string& out, const std::string& text) { out += text; }
+[[gnu::cold]] inline void append(std::string& out, char c) { out += c; }
+[[gnu::cold]] inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
 
 template <class T>
     requires std::is_arithmetic_v<T>
-void append(std::string& out, T value) {
+[[gnu::cold]] void append(std::string& out, T value) {
     char digits[64];
     out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
+
+[[noreturn, gnu::cold]] inline void throw_error(errc code, std::string_view place, const std::string& sentence) {
+    throw error(code, place, sentence);
 }
 
 }  // namespace detail
@@ -85,8 +90,8 @@ std::string concat(const Parts&... parts) {
 
 /// Throws `error{code, place, concat(parts...)}`.
 template <class... Parts>
-[[noreturn]] void fail(errc code, std::string_view place, const Parts&... parts) {
-    throw error(code, place, concat(parts...));
+[[noreturn, gnu::cold]] void fail(errc code, std::string_view place, const Parts&... parts) {
+    detail::throw_error(code, place, concat(parts...));
 }
 
 }  // namespace skald
