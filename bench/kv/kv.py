@@ -243,10 +243,21 @@ def words(text):
     return [w for w in text.split(",") if w]
 
 
+def caches(text):
+    """Names with commas between, of which some have commas themselves: what has no colon goes on with the name before it."""
+    names = []
+    for word in words(text):
+        if names and ":" not in word:
+            names[-1] += "," + word
+        else:
+            names.append(word)
+    return names
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path, help="GGUF files")
-    parser.add_argument("--kv", type=words, default=[], help="caches as --kv takes them, or all (default: storages with f16, paged with all)")
+    parser.add_argument("--kv", type=caches, default=[], help="caches as --kv takes them, or all (default: storages with f16, paged with all)")
     parser.add_argument("--base", default="paged:f16", help="the cache that others are compared with")
     parser.add_argument("--llama", type=words, default=["f16", "q8_0", "q4_0"], help="llama.cpp's caches beside; '' for none")
     parser.add_argument("--parts", type=words, default=PARTS, help=f"of {', '.join(PARTS)}")
