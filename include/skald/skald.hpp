@@ -27,6 +27,7 @@
 #include <skald/kv/eviction_policies.hpp>
 #include <skald/kv/fitting.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/hadamard.hpp>
 #include <skald/kv/kivi.hpp>
 #include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>

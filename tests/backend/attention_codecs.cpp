@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention over every codec of keys and values: against the naive backend, and bitwise however rows and runs are cut.
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/hadamard.hpp>
 #include <skald/kv/word_codec.hpp>
 
 #include "backend/attention_support.hpp"
@@ -10,7 +11,7 @@ using namespace skald::test;
 
 namespace {
 
-using codecs = std::tuple<kv::f32, kv::f16, kv::bf16, kv::fp8, kv::i16, kv::q8, kv::q4>;
+using codecs = std::tuple<kv::f32, kv::f16, kv::bf16, kv::fp8, kv::i16, kv::q8, kv::q4, kv::hadamard<kv::q4>>;
 
 }  // namespace
 

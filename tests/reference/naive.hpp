@@ -3,6 +3,7 @@
 // The naive backend: every op as the plainest loop, sums in double, nothing packed, nothing parallel, always exact. It keeps
 // the op set honest and is the oracle of every kernel test; a whole model runs on it.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -142,13 +143,15 @@ public:
                                         [[maybe_unused]] position p) {
             if constexpr (!sealing_run<Run, vector>) {
                 if (p < run.begin(s) || p >= run.end(s)) return;
-                std::vector<float> padded(round_up(shape.head_dim, 16));
+                const auto keep = [&](const float* head, std::byte* out) {
+                    std::vector<float> row(head, head + shape.head_dim);
+                    if constexpr (hadamard_run<Run>) transform(row);
+                    row.resize(round_up(shape.head_dim, 16));
+                    Run::codec::template encode<vector>(row.data(), row.size(), out);
+                };
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                    std::copy_n(&k(row, h * shape.head_dim), shape.head_dim, padded.begin());
-                    Run::codec::template encode<vector>(padded.data(), padded.size(), run.key(s, h, p));
-                    if (run.value(s, h, p) == run.key(s, h, p)) continue;
-                    std::copy_n(&v(row, h * shape.head_dim), shape.head_dim, padded.begin());
-                    Run::codec::template encode<vector>(padded.data(), padded.size(), run.value(s, h, p));
+                    keep(&k(row, h * shape.head_dim), run.key(s, h, p));
+                    if (run.value(s, h, p) != run.key(s, h, p)) keep(&v(row, h * shape.head_dim), run.value(s, h, p));
                 }
             }
         };
@@ -177,7 +180,9 @@ public:
                 for (std::size_t h = 0; h < shape.heads; ++h) {
                     const position p = ranges[s].at(i);
                     const std::size_t row = ranges[s].first_row + i, kv_head = h / (shape.heads / shape.kv_heads);
-                    const std::vector<float> query = head_of(q, row, h, shape.head_dim), turned = turned_from(query, rope, row, runs);
+                    std::vector<float> query = head_of(q, row, h, shape.head_dim), turned = turned_from(query, rope, row, runs);
+                    if ((hadamard_run<Runs> || ...))
+                        for (std::vector<float>* x : {&query, &turned}) transform(*x);
                     weight.assign(static_cast<std::size_t>(p) + 1, 0.0);
                     double most = -std::numeric_limits<double>::infinity(), sum = 0;
                     std::vector<position> seen;
@@ -200,12 +205,15 @@ public:
                     }
                     for (const position j : seen)
                         sum += weight[static_cast<std::size_t>(j)] = std::exp(weight[static_cast<std::size_t>(j)] - most);
+                    std::vector<float> head(shape.head_dim);
                     for (std::size_t d = 0; d < shape.head_dim; ++d) {
                         double acc = 0;
                         for (const position j : seen)
                             acc += weight[static_cast<std::size_t>(j)] * value_at<false>(runs, s, kv_head, p, stored(ranges[s], i, j), d);
-                        out.values()(row, h * shape.head_dim + d) = static_cast<float>(acc / sum);
+                        head[d] = static_cast<float>(acc / sum);
                     }
+                    if ((hadamard_run<Runs> || ...)) transform(head);
+                    std::ranges::copy(head, &out.values()(row, h * shape.head_dim));
                 }
     }
 
@@ -337,6 +345,18 @@ private:
         };
         return std::apply([&](const auto&... run) { return (shows(run) && ...); }, runs);
     }
+    /// The Walsh-Hadamard transform, in blocks of the greatest power of two that divides the size.
+    static void transform(std::vector<float>& x) {
+        const std::size_t block = x.size() & (~x.size() + 1);
+        const std::vector<float> from = x;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            double sum = 0;
+            for (std::size_t j = 0; j < block; ++j)
+                sum += std::popcount(i % block & j) % 2 == 0 ? from[i / block * block + j] : -from[i / block * block + j];
+            x[i] = static_cast<float>(sum / std::sqrt(static_cast<double>(block)));
+        }
+    }
+
     template <kv_run Run>
     static bool holds(const Run& run, std::size_t s, position p, position j) {
         const position_range part = seen(run, s, p);

@@ -18,6 +18,7 @@
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/core/tensor_view.hpp>
+#include <skald/format/hadamard.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/codec.hpp>
 
@@ -317,6 +318,7 @@ private:
             for (std::size_t left = std::min(rows - r, latents.stretch(p)); left > 0; --left, ++r, bytes += latents.row_bytes()) {
                 for (std::size_t d = 0; d < w_.row_.size(); d += V::size)
                     Run::codec::template decode<V>(bytes, d).store(w_.row_.data() + d);
+                if constexpr (hadamard_run<Run>) format::hadamard(w_.row_.data(), shape_.rope_dim + shape_.rank);
                 std::copy_n(w_.row_.data() + shape_.rope_dim, shape_.rank, in.row(r).data());
                 for (std::size_t h = 0; h < count; ++h) std::copy_n(w_.row_.data(), shape_.rope_dim, to.keys + h * head + r * to.width);
             }

@@ -201,13 +201,23 @@ concept unrotated_codec = requires { typename C::row_codec; } && C::before_rope;
 template <class R>
 concept unrotated_run = kv_run<R> && unrotated_codec<typename R::codec>;
 
+/// A codec whose rows are those of C::row_codec, keys and values transformed by format::hadamard: who reads some transforms the query
+/// first, which keeps its products, and the result back.
+template <class C>
+concept hadamard_codec = requires { typename C::row_codec; } && C::transformed;
+
+/// A run of such a codec. Views have none but such, or none.
+template <class R>
+concept hadamard_run = kv_run<R> && hadamard_codec<typename R::codec>;
+
 namespace detail {
 
 template <class C>
 struct row_codec_of {
     using type = C;
 };
-template <unrotated_codec C>
+template <class C>
+    requires requires { typename C::row_codec; }
 struct row_codec_of<C> {
     using type = typename C::row_codec;
 };
@@ -226,7 +236,7 @@ struct codec_of_run<Run, false> {
 /// The codec of a run's keys or values, and how far their rows are apart.
 template <kv_run Run, bool Key>
 using codec_of = typename detail::codec_of_run<Run, Key>::type;
-/// How rows of a codec are decoded, whether they are rotated or not.
+/// How rows of a codec are decoded, whether they are rotated or not, transformed or not.
 template <class Codec>
 using row_codec = typename detail::row_codec_of<Codec>::type;
 template <bool Key, kv_run Run>

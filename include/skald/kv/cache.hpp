@@ -222,6 +222,12 @@ constexpr bool require_rotated() {
     return true;
 }
 template <class T>
+constexpr bool require_untransformed() {
+    static_assert(!hadamard_codec<T>,
+                  "skald: kv::hadamard goes with storage all of whose rows one codec keeps: contiguous, paged, radix, ring and window");
+    return true;
+}
+template <class T>
 constexpr bool require_policy() {
     static_assert(!kv_cache<T>,
                   "skald: this takes the policy that makes a cache, as kv::paged<>{{.tokens = 4096}}, not a cache made by it");

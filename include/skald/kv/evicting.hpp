@@ -367,7 +367,7 @@ private:
 /// The policy: `evicting<h2o, f16>{{.budget = 512}}`.
 template <eviction_policy Policy, class Codec = f16>
 struct evicting {
-    static_assert(require_codec<Codec>() && require_rotated<Codec>());
+    static_assert(require_codec<Codec>() && require_rotated<Codec>() && require_untransformed<Codec>());
     using cache = evicting_cache<Policy, Codec>;
     evicting_options options{};
     Policy choice{};

@@ -71,6 +71,7 @@ void describe_groups(state_terms& terms) {
 /// Rows one after another, each encoded by itself.
 template <codec Codec, std::size_t Tokens = 32>
 struct grouped {
+    static_assert(require_untransformed<Codec>());
     static constexpr std::string_view name = Codec::name;
     static constexpr std::size_t tokens = Tokens, most_width = 1024;
     using key_codec = Codec;

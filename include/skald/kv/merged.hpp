@@ -232,7 +232,7 @@ inline tiered_options tiers_of(const merged_options& o) noexcept {
 /// The policy: `merged<kivi4>{{.tokens = 4096}}`, `merged<q8>`; every sequence owns its room.
 template <class Cold = kivi4, codec Hot = f16>
 struct merged {
-    static_assert(require_merged<Cold>() && require_rotated<Hot>());
+    static_assert(require_merged<Cold>() && require_rotated<Hot>() && require_untransformed<Hot>());
     using layout = layers_merged<Hot, detail::group_of<Cold>>;
     using cache = tiered_cache<layout, detail::ordered_groups>;
     merged_options options{};
@@ -251,7 +251,7 @@ struct merged {
 /// The same with a pool of groups, which forks share: `paged_merged<kivi4>{{.tokens = 4096, .sequences = 8}}`.
 template <class Cold = kivi4, codec Hot = f16>
 struct paged_merged {
-    static_assert(require_merged<Cold>() && require_rotated<Hot>());
+    static_assert(require_merged<Cold>() && require_rotated<Hot>() && require_untransformed<Hot>());
     using layout = layers_merged<Hot, detail::group_of<Cold>>;
     using cache = tiered_cache<layout, detail::pooled_groups>;
     merged_options options{};

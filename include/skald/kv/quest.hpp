@@ -373,7 +373,7 @@ private:
 /// The policy: `quest<f16>{{.tokens = 32768, .budget = 1024}}`.
 template <class Codec = f16>
 struct quest {
-    static_assert(require_codec<Codec>());
+    static_assert(require_codec<Codec>() && require_untransformed<Codec>());
     using cache = quest_cache<Codec>;
     quest_options options{};
 

@@ -47,7 +47,7 @@ struct tiers_in_tree {
 /// The policy: `radix_tiered<f16, kivi4>{{.tokens = 4096, .sequences = 8}}`.
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct radix_tiered {
-    static_assert(require_rotated<Hot>());
+    static_assert(require_rotated<Hot>() && require_untransformed<Hot>());
     using layout = layers_apart<Hot, Cold>;
     using maker = detail::tiers_in_tree<layout>;
     using cache = typename maker::cache;
@@ -76,7 +76,7 @@ private:
 /// `radix_merged<kivi4>{{.tokens = 4096, .sequences = 8}}`: MiniCache, KIVI, sinks and shared prefixes in one cache.
 template <class Cold = kivi4, codec Hot = f16>
 struct radix_merged {
-    static_assert(require_merged<Cold>() && require_rotated<Hot>());
+    static_assert(require_merged<Cold>() && require_rotated<Hot>() && require_untransformed<Hot>());
     using layout = layers_merged<Hot, detail::group_of<Cold>>;
     using maker = detail::tiers_in_tree<layout>;
     using cache = typename maker::cache;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <skald/core/types.hpp>
+#include <skald/format/hadamard.hpp>
 #include <skald/format/vector.hpp>
 #include <skald/kv/cache.hpp>
 #include <skald/kv/state.hpp>
@@ -54,8 +55,10 @@ void load_rows(const Cache& cache, std::size_t layer, position from, position to
             each_stretch(view, from, to, [&](const auto& run, position p, std::size_t count) {
                 using codec = typename std::remove_cvref_t<decltype(run)>::codec;
                 const std::byte* row = keys ? run.key(0, h, p) : run.value(0, h, p);
-                for (std::size_t i = 0; i < count; ++i, row += run.row_bytes(), out = out.subspan(shape.head_dim))
+                for (std::size_t i = 0; i < count; ++i, row += run.row_bytes(), out = out.subspan(shape.head_dim)) {
                     for (std::size_t c = 0; c < shape.head_dim; ++c) out[c] = codec::template decode<format::scalar>(row, c).value;
+                    if constexpr (hadamard_codec<codec>) format::hadamard(out.data(), shape.head_dim);
+                }
             });
 }
 
@@ -72,6 +75,7 @@ void store_rows(const Cache& cache, std::size_t layer, std::size_t head, positio
             std::byte* row = place(run, p);
             for (std::size_t i = 0; i < count; ++i, row += run.row_bytes(), rows = rows.subspan(shape.head_dim)) {
                 std::copy_n(rows.begin(), shape.head_dim, padded.begin());
+                if constexpr (hadamard_codec<codec>) format::hadamard(padded.data(), shape.head_dim);
                 codec::template encode<format::scalar>(padded.data(), padded.size(), row);
             }
         });

@@ -361,7 +361,7 @@ std::string name_of_tiers(std::string_view plain, std::string_view tiers, std::s
 /// The policy: `tiered<f16, kivi4>{{.tokens = 4096, .hot = 256}}`; every sequence owns its room.
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct tiered {
-    static_assert(require_rotated<Hot>());
+    static_assert(require_rotated<Hot>() && require_untransformed<Hot>());
     using cache = tiered_cache<layers_apart<Hot, Cold>, detail::ordered_groups>;
     tiered_options options{};
 
@@ -379,7 +379,7 @@ struct tiered {
 /// The same with a pool of groups, which forks share: `paged_tiered<f16, kivi4>{{.tokens = 4096, .sequences = 8}}`.
 template <codec Hot = f16, group_codec Cold = kivi4>
 struct paged_tiered {
-    static_assert(require_rotated<Hot>());
+    static_assert(require_rotated<Hot>() && require_untransformed<Hot>());
     using cache = tiered_cache<layers_apart<Hot, Cold>, detail::pooled_groups>;
     tiered_options options{};
 

@@ -313,7 +313,7 @@ private:
 /// The policy: `tiered_by<h2o, f16, kivi2>{{.tokens = 4096, .budget = 256}}`.
 template <eviction_policy Policy, class Hot = f16, group_codec Cold = kivi2>
 struct tiered_by {
-    static_assert(require_codec<Hot>() && require_rotated<Hot>());
+    static_assert(require_codec<Hot>() && require_rotated<Hot>() && require_untransformed<Hot>());
     using cache = tiered_by_cache<Policy, Hot, Cold>;
     tiered_by_options options{};
     Policy choice{};

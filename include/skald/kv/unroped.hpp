@@ -17,7 +17,7 @@ namespace skald::kv {
 /// key a kv head and step.
 template <codec Codec>
 struct unroped : Codec {
-    static_assert(!unrotated_codec<Codec>, "skald: kv::unroped takes a plain codec, as kv::unroped<kv::f16>");
+    static_assert(!unrotated_codec<Codec> && !hadamard_codec<Codec>, "skald: kv::unroped takes a plain codec, as kv::unroped<kv::f16>");
     static constexpr bool before_rope = true;
     using row_codec = Codec;
 

@@ -18,6 +18,7 @@
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/cpu/rope.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/format/hadamard.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
@@ -36,6 +37,8 @@ class attention_task {
     static constexpr auto segment_size = static_cast<position>(attention::restart_size);
     static constexpr std::size_t piece = 32;  // positions that folds read whole faster than in part
     static constexpr bool selective = (selective_run<Runs> || ...);
+    static constexpr bool transformed = (hadamard_run<Runs> || ...);
+    static_assert(!transformed || (hadamard_run<Runs> && ...), "a view's runs are all transformed, or none is");
 
 public:
     attention_task(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
@@ -298,6 +301,11 @@ private:
                         const position p = rows.at(i);
                         if (standing(run, p) != p) head = turned(head, row, g == 0);
                     }
+                    if constexpr (transformed) {
+                        if (head != turned_) std::copy_n(head, shape_.head_dim, turned_);
+                        format::hadamard(turned_, shape_.head_dim);
+                        head = turned_;
+                    }
                     fold_.load_query(query, head, shape_.head_dim, scale);
                 }
         });
@@ -323,6 +331,7 @@ private:
                     const V sum = V::broadcast(s.sum[query]);
                     for (std::size_t d = 0; d < shape_.head_dim; d += lanes)
                         (V::load(s.acc + query * s.width + d) / sum).store_first(y + d, shape_.head_dim - d);
+                    if constexpr (transformed) format::hadamard(y, shape_.head_dim);
                 }
         });
     }

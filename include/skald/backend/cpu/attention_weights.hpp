@@ -97,7 +97,7 @@ void attention_weights(matrix_view<const float> q, const attention_shape& shape,
                        const workers& w) {
     static_assert(!(selective_run<Runs> || ...), "skald: weights are observed where every row reads all of every run");
     static_assert(!attention::masking<Variant> && !attention::sinking<Variant>, "skald: weights are observed without masks and sinks");
-    static_assert(!(unrotated_run<Runs> || ...), "skald: weights are observed of rotated keys");
+    static_assert(!((unrotated_run<Runs> || hadamard_run<Runs>) || ...), "skald: weights are observed of keys as rope leaves them");
     const std::size_t block = std::min(attention_scratch::least_rows, attention_scratch::rows_of(shape));
     const std::size_t blocks = ceil_div(rows.rows, block);
     w.split(blocks * shape.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t piece) {

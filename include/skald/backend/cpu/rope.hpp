@@ -10,6 +10,7 @@
 #include <skald/backend/cpu/parallel.hpp>
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/backend/ops.hpp>
+#include <skald/format/hadamard.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
@@ -100,7 +101,7 @@ void turn_of(const rope_rows& rope, std::size_t row, float* cosine, float* sine)
     }
 }
 
-/// Encodes one head, padded with zeros to whole vectors. // padded: room for that
+/// Encodes one head, padded with zeros to whole vectors. // padded: room for that, which the head may lie in
 template <class Arch, class Codec>
 void encode_head(const float* x, std::size_t head_dim, float* padded, std::byte* out) noexcept {
     const std::size_t width = round_up(head_dim, lanes);
@@ -129,11 +130,17 @@ void rope_append(matrix_view<float> q, matrix_view<float> k, matrix_view<const f
         const auto put = [&]<class Run>(const Run& run) {
             if constexpr (!sealing_run<Run, simd<Arch>>) {
                 if (p < run.begin(s) || p >= run.end(s)) return;
+                const auto keep = [&](const float* head, std::byte* out) {
+                    if constexpr (hadamard_run<Run>) {
+                        std::copy_n(head, shape.head_dim, room);
+                        format::hadamard(room, shape.head_dim);
+                        head = room;
+                    }
+                    detail::encode_head<Arch, row_codec<typename Run::codec>>(head, shape.head_dim, room, out);
+                };
                 for (std::size_t h = 0; h < shape.kv_heads; ++h) {
-                    using row = row_codec<typename Run::codec>;
-                    detail::encode_head<Arch, row>(keys + h * shape.head_dim, shape.head_dim, room, run.key(s, h, p));
-                    if (run.value(s, h, p) == run.key(s, h, p)) continue;
-                    detail::encode_head<Arch, row>(values + h * shape.head_dim, shape.head_dim, room, run.value(s, h, p));
+                    keep(keys + h * shape.head_dim, run.key(s, h, p));
+                    if (run.value(s, h, p) != run.key(s, h, p)) keep(values + h * shape.head_dim, run.value(s, h, p));
                 }
             }
         };
