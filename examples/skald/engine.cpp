@@ -256,7 +256,7 @@ cache_size size_of_cache(const skald::kv::spec& spec, const skald::kv::cache_sha
 double bytes_read(const skald::kv::spec& spec, const skald::kv::cache_shape& shape, std::size_t first, std::size_t rows) {
     constexpr std::size_t some = 1 << 16;
     using enum skald::kv::storage_kind;
-    const std::size_t most = spec.storage == evicting || spec.storage == quest ? spec.budget
+    const std::size_t most = spec.storage == evicting || spec.is_quest() ? spec.budget
                              : spec.storage == ring                            ? spec.window
                              : spec.storage == window                          ? spec.window + spec.sinks
                                                                                : first + rows;

@@ -100,6 +100,8 @@ struct random_cache {
     std::size_t block() const {
         if constexpr (requires { policy.options.block; })
             return policy.options.block;
+        else if constexpr (requires { policy.options.page; })
+            return policy.options.page;
         else
             return Policy::group;
     }

@@ -27,6 +27,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_quest.hpp>
 #include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/rotation_table.hpp>
@@ -324,11 +325,11 @@ private:
             if (spec.hot_codec == codec_kind::q8) return f(tiered_by<detail::named_eviction, q8, kivi2>{options, named});
             return f(tiered_by<detail::named_eviction, f16, kivi2>{options, named});
         }
-        if (spec.storage == storage_kind::quest) {
+        if (spec.is_quest()) {
             const quest_options options{
                 .tokens = room.tokens, .sequences = room.sequences, .budget = spec.budget, .page = spec.block, .context = room.context};
-            if (spec.codec == codec_kind::q8) return f(quest<q8>{options});
-            return f(quest<f16>{options});
+            if (spec.codec == codec_kind::q8) return with_quest<q8>(f, options);
+            return with_quest<f16>(f, options);
         }
         if (spec.is_merged()) {
             if (spec.codec == codec_kind::kivi4) return with_merged<kivi4>(f);
@@ -396,6 +397,11 @@ private:
         return f(merged<Cold>{options});
     }
 
+    template <class Codec, class F>
+    auto with_quest(F& f, const quest_options& options) const {
+        if (spec.storage == storage_kind::radix_quest) return f(radix_quest<Codec>{options});
+        return f(quest<Codec>{options});
+    }
     paged_options pool() const {
         return {.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
     }

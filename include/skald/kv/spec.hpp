@@ -17,7 +17,21 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring, window, tiered, tiered_by, evicting, quest, merged, paged_merged, radix_merged };
+enum class storage_kind {
+    contiguous,
+    paged,
+    radix,
+    ring,
+    window,
+    tiered,
+    tiered_by,
+    evicting,
+    quest,
+    radix_quest,
+    merged,
+    paged_merged,
+    radix_merged
+};
 enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2, unroped_f16, unroped_q8 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
@@ -30,7 +44,7 @@ struct storage_word {
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 19> storage_words{
+inline constexpr std::array<storage_word, 20> storage_words{
     {{"contiguous", storage_kind::contiguous, "contiguous"},
      {"paged", storage_kind::paged, "paged"},
      {"radix", storage_kind::radix, "radix"},
@@ -49,7 +63,8 @@ inline constexpr std::array<storage_word, 19> storage_words{
      {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
      {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
      {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
-     {"quest", storage_kind::quest, "quest/1024"}}};
+     {"quest", storage_kind::quest, "quest/1024"},
+     {"radix-quest", storage_kind::radix_quest, "radix-quest/1024"}}};
 inline constexpr std::array<std::pair<std::string_view, codec_kind>, 12> codec_words{{{"f32", codec_kind::f32},
                                                                                       {"f16", codec_kind::f16},
                                                                                       {"bf16", codec_kind::bf16},
@@ -74,7 +89,7 @@ inline constexpr std::string_view known_specs =
     "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
     "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
-    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
+    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens), radix-quest; CODEC f16 or q8";
 
 /// A cache named in words.
 struct spec {
@@ -91,9 +106,11 @@ struct spec {
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept {
-        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::quest ||
-               storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
+        return storage == storage_kind::paged || storage == storage_kind::radix || is_quest() || storage == storage_kind::paged_merged ||
+               storage == storage_kind::radix_merged;
     }
+    /// True when rows read the pages that matter to them.
+    constexpr bool is_quest() const noexcept { return storage == storage_kind::quest || storage == storage_kind::radix_quest; }
     /// True when layers share groups of tokens.
     constexpr bool is_merged() const noexcept {
         return storage == storage_kind::merged || storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
@@ -211,7 +228,8 @@ inline spec parse_spec(std::string_view text) {
             if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
             break;
-        case storage_kind::quest: {
+        case storage_kind::quest:
+        case storage_kind::radix_quest: {
             const std::size_t slash = number.find('/');
             if (!detail::read_number(number.substr(0, slash), 1, out.budget) ||
                 (slash != std::string_view::npos && !detail::read_number(number.substr(slash + 1), 1, out.block)) ||
