@@ -257,9 +257,9 @@ double bytes_read(const skald::kv::spec& spec, const skald::kv::cache_shape& sha
     constexpr std::size_t some = 1 << 16;
     using enum skald::kv::storage_kind;
     const std::size_t most = spec.storage == evicting || spec.is_quest() ? spec.budget
-                             : spec.storage == ring                            ? spec.window
-                             : spec.storage == window                          ? spec.window + spec.sinks
-                                                                               : first + rows;
+                             : spec.storage == ring                      ? spec.window
+                             : spec.storage == window                    ? spec.window + spec.sinks
+                                                                         : first + rows;
     std::size_t of_token = 0;
     if (spec.storage == evicting || spec.storage == ring || spec.storage == window) {
         skald::kv::spec smaller = spec, larger = spec;  // their memory grows with what they keep, not with the text
