@@ -99,13 +99,29 @@ void add_kv_budget(CLI::App* app, std::size_t& bytes) {
         ->type_name("BYTES");
 }
 
+void add_cache(CLI::App* app, kv_options& c) {
+    add_kv(app, c.kv, "paged:f16");
+    add_kv_budget(app, c.kv_budget);
+    CLI::Option* disk =
+        app->add_option("--kv-disk", c.kv_disk, "a folder on a disk, where the older tokens of tiers are kept, as those of paged:kivi4")
+            ->check(CLI::ExistingDirectory)
+            ->type_name("FOLDER");
+    app->add_option("--kv-resident", c.kv_resident,
+                    "bytes of these that may be in memory, as 64M; room for a layer at least, better for two")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(whole(1, std::numeric_limits<std::int64_t>::max()))
+        ->needs(disk)
+        ->type_name("BYTES");
+}
+
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print JSON"); }
 
 void add_generation(CLI::App* app, generate_command& c) {
     add_model(app, c.model);
-    add_kv(app, c.kv, "paged:f16");
-    add_kv_budget(app, c.kv_budget);
-    app->add_option("-n,--max-tokens", c.max_tokens, "tokens to generate at most (default: until the model ends, or the context is full)")
+    add_cache(app, c);
+    app->add_option("-n,--max-tokens", c.max_tokens,
+                    "tokens to generate at most (default: until the model ends, or the context is full; with "
+                    "keys before rope, as paged:unroped-f16, the oldest half then goes and the text goes on)")
         ->check(whole(1));
     app->add_option("--ctx", c.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
     add_sampling(app, c.sampling);
@@ -193,8 +209,7 @@ int run_command_line(int argc, char** argv) {
     add_json(sub, cache_options.json);
     sub = command_of(*cache, "save", "Reads a text and keeps what the model made of it in a file", save_options, save_cache);
     add_model(sub, save_options.model);
-    add_kv(sub, save_options.kv, "paged:f16");
-    add_kv_budget(sub, save_options.kv_budget);
+    add_cache(sub, save_options);
     sub->add_option("--ctx", save_options.context, "tokens of context (default: the model's, at most 4096)")->check(whole(1));
     CLI::Option* kept = sub->add_option("-p,--prompt", save_options.prompt, "the text; '-' reads standard input")->type_name("TEXT");
     CLI::Option* kept_file = sub->add_option("-f,--file", save_options.prompt_file, "reads the text from a file")->type_name("FILE");
@@ -212,8 +227,7 @@ int run_command_line(int argc, char** argv) {
 
     sub = command("plan", "Tells the memory a model will take, before loading it", plan_options, plan);
     add_model(sub, plan_options.model);
-    add_kv(sub, plan_options.kv, "paged:f16");
-    add_kv_budget(sub, plan_options.kv_budget);
+    add_cache(sub, plan_options);
     sub->add_option("--ctx", plan_options.context, "tokens of context")->required()->check(whole(1));
     add_json(sub, plan_options.json);
 

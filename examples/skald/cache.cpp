@@ -94,7 +94,7 @@ void save_cache(const save_cache_command& c) {
     model->tokenizer();  // says why there is none before memory is taken
     sampling_options greedy;
     greedy.temperature = 0;
-    const auto text_writer = model->make_writer(c.kv, context_of(c.context, *model), c.kv_budget, greedy, {});
+    const auto text_writer = model->make_writer(c, context_of(c.context, *model), skald::context_overflow::stop, greedy, {});
     const cli::writer::result read =
         text_writer->generate(text, false, {.max_tokens = 1, .cancel = work.token(), .ignore_end = true}, [](std::string_view) {});
     if (work.interrupted()) skald::fail(skald::errc::cancelled, c.out, "was not written: interrupted");
@@ -108,7 +108,8 @@ void load_cache(const load_cache_command& c) {
     const interruptible work;
     const auto model = load_engine(c.text.model, work.token());
     model->tokenizer();
-    const auto text_writer = model->make_writer(c.text.kv, context_of(c.text.context, *model), c.text.kv_budget, c.text.sampling, {});
+    const auto text_writer =
+        model->make_writer(c.text, context_of(c.text.context, *model), skald::context_overflow::drop_oldest, c.text.sampling, {});
     const auto start = std::chrono::steady_clock::now();
     text_writer->load(c.path);
     const double loaded = seconds_since(start);

@@ -57,11 +57,16 @@ struct search_options {     // beam search
     skald::early_stopping early_stopping = skald::early_stopping::off;
 };
 
-struct generate_command {  // run, chat
-    model_options model;
+struct kv_options {  // of the cache of one sequence
     skald::kv::spec kv = default_kv;
-    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
-    std::size_t context = 0;    // 0: the model's, at most 4096
+    std::size_t kv_budget = 0;    // its bytes in memory, those of a cold tier on disk apart; 0: as many as the context takes
+    std::string kv_disk{};        // the folder of a cold tier; none: it is in memory
+    std::size_t kv_resident = 0;  // bytes of that tier that are in memory; 0: as the system likes
+    std::size_t context = 0;      // tokens; 0: the model's, at most 4096
+};
+
+struct generate_command : kv_options {  // run, chat
+    model_options model;
     sampling_options sampling;
     search_options search;
     std::string prompt, prompt_file, system;
@@ -75,11 +80,8 @@ struct inspect_command {  // inspect, cache inspect
     bool json = false;
 };
 
-struct save_cache_command {  // cache save
+struct save_cache_command : kv_options {  // cache save
     model_options model;
-    skald::kv::spec kv = default_kv;
-    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
-    std::size_t context = 0;    // 0: the model's, at most 4096
     std::string prompt, prompt_file, out;
     unsigned quality = 3;
     bool exact = false;
@@ -90,11 +92,8 @@ struct load_cache_command {  // cache load
     std::string path;
 };
 
-struct plan_command {
+struct plan_command : kv_options {
     model_options model;
-    skald::kv::spec kv = default_kv;
-    std::size_t kv_budget = 0;  // bytes of the cache; 0: as many as the context takes
-    std::size_t context = 0;
     bool json = false;
 };
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include <skald/io/temporary_file_resource.hpp>
 #include <skald/skald.hpp>
 
 #include "sampler.hpp"
@@ -28,9 +30,33 @@ cache_policy policy_for(const skald::kv::spec& spec, std::size_t tokens, std::si
     return {limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, {spec, {.tokens = tokens, .sequences = sequences}}};
 }
 
-/// Room for a context and, where beams share its blocks, what each of them has of its own.
-cache_policy beams_policy(const generate_command& c, std::size_t context) {
+/// Where the cold tier of a cache lies, if it lies on a disk.
+class cold_place {
+public:
+    explicit cold_place(const kv_options& c) : resident_(c.kv_resident) {
+        if (!c.kv_disk.empty()) disk_ = std::make_unique<skald::io::temporary_file_resource>(c.kv_disk);
+    }
+
+    void put(cache_policy& policy) const {
+        policy.storage.room.cold = disk_.get();
+        if (resident_ != 0) policy.storage.room.paging = {disk_.get(), resident_};
+    }
+
+private:
+    std::unique_ptr<skald::io::temporary_file_resource> disk_;
+    std::size_t resident_;
+};
+
+/// The same, for a cache of one sequence of `context` tokens, its cold tier there.
+cache_policy policy_for(const kv_options& c, std::size_t context, const cold_place& cold) {
     cache_policy out = policy_for(c.kv, context, 1, c.kv_budget);
+    cold.put(out);
+    return out;
+}
+
+/// Room for a context and, where beams share its blocks, what each of them has of its own.
+cache_policy beams_policy(const generate_command& c, std::size_t context, const cold_place& cold) {
+    cache_policy out = policy_for(c, context, cold);
     skald::kv::any<backend>::capacity& room = out.storage.room;
     room.sequences = c.search.beams;
     room.context = context;
@@ -89,9 +115,13 @@ private:
 
 class pipeline_writer final : public writer {
 public:
-    pipeline_writer(const model& m, const cache_policy& policy, const sampling_options& sampling, const std::string& system)
-        : pipeline_(m, policy, make_sampler(with_defaults(sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr),
-                    {.system = system}) {}
+    pipeline_writer(const model& m, const kv_options& c, std::size_t context, skald::context_overflow overflow,
+                    const sampling_options& sampling, const std::string& system)
+        : cold_(c),
+          pipeline_(m, policy_for(c, context, cold_),
+                    make_sampler(with_defaults(sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr),
+                    {.system = system,
+                     .overflow = c.kv.before_rope() && m.config().rope_pairs() != 0 ? overflow : skald::context_overflow::stop}) {}
 
     result generate(std::string_view prompt, bool as_chat, skald::generate_options options, const on_piece& show) override {
         return run(as_chat ? pipeline_.chat(prompt, std::move(options)) : pipeline_.generate(prompt, std::move(options)), show);
@@ -126,6 +156,7 @@ private:
         return {text.stats(), text.finish()};
     }
 
+    cold_place cold_;
     pipeline pipeline_;
 };
 
@@ -144,22 +175,33 @@ public:
     std::unique_ptr<stepper> make_stepper(const skald::kv::spec& spec, const stepper::room& room) override {
         return std::make_unique<model_stepper>(model_, spec, room);
     }
-    std::unique_ptr<writer> make_writer(const skald::kv::spec& spec, std::size_t context, std::size_t kv_budget,
+    std::unique_ptr<writer> make_writer(const kv_options& c, std::size_t context, skald::context_overflow overflow,
                                         const sampling_options& sampling, const std::string& system) override {
-        return std::make_unique<pipeline_writer>(model_, policy_for(spec, context, 1, kv_budget), sampling, system);
+        try {
+            return std::make_unique<pipeline_writer>(model_, c, context, overflow, sampling, system);
+        } catch (const skald::error& e) {
+            if (e.code() != skald::errc::invalid_argument || c.kv_resident == 0) throw;
+            throw skald::error(e.code(), "", skald::concat(e.what(), " (here: --kv-resident)"));
+        }
     }
     search_function make_searcher(const generate_command& c, std::size_t context) override {
-        using search = skald::beam_search<backend, cache_policy, skald::sampling::dynamic_chain>;
-        const skald::text::tokenizer* const tokenizer = model_.has_tokenizer() ? &model_.tokenizer() : nullptr;
-        const auto made = std::make_shared<search>(model_, beams_policy(c, context),
-                                                   make_processors(with_defaults(c.sampling, model_.defaults()), tokenizer),
-                                                   skald::beam_search_options{.beams = c.search.beams});
+        struct searcher {
+            searcher(const model& m, const generate_command& c, std::size_t context)
+                : cold(c),
+                  beams(m, beams_policy(c, context, cold),
+                        make_processors(with_defaults(c.sampling, m.defaults()), m.has_tokenizer() ? &m.tokenizer() : nullptr),
+                        skald::beam_search_options{.beams = c.search.beams}) {}
+
+            cold_place cold;
+            skald::beam_search<backend, cache_policy, skald::sampling::dynamic_chain> beams;
+        };
+        const auto made = std::make_shared<searcher>(model_, c, context);
         return [made, system = c.system](std::string_view prompt, bool as_chat, const skald::beam_options& o) {
-            if (!as_chat) return made->run(prompt, o);
+            if (!as_chat) return made->beams.run(prompt, o);
             std::vector<skald::text::message> messages;
             if (!system.empty()) messages.push_back({"system", system});
             messages.push_back({"user", std::string(prompt)});
-            return made->chat(messages, o);
+            return made->beams.chat(messages, o);
         };
     }
     embed_function make_embedder(const skald::kv::spec& spec, std::size_t context) override {
@@ -196,9 +238,10 @@ std::unique_ptr<engine> load_engine(const model_options& options, const std::sto
     return std::make_unique<cpu_engine>(options, stop);
 }
 
-skald::memory_plan plan_memory(const model_options& options, const skald::kv::spec& spec, std::size_t context, std::size_t kv_budget) {
+skald::memory_plan plan_memory(const model_options& options, const kv_options& c) {
     skald::thread_pool pool(options.threads);
-    const cache_policy policy = policy_for(spec, context, 1, kv_budget);
+    const cold_place cold(c);
+    const cache_policy policy = policy_for(c, c.context, cold);
     return skald::plan<backend>(options.path, load_options_for(options, pool), policy,
                                 {.rows = std::min(skald::pipeline_options{}.chunk, policy.max_length()), .wanted = 1});
 }
@@ -213,10 +256,10 @@ cache_size size_of_cache(const skald::kv::spec& spec, const skald::kv::cache_sha
 double bytes_read(const skald::kv::spec& spec, const skald::kv::cache_shape& shape, std::size_t first, std::size_t rows) {
     constexpr std::size_t some = 1 << 16;
     using enum skald::kv::storage_kind;
-    const std::size_t most = spec.storage == evicting || spec.storage == quest ? spec.budget
-                             : spec.storage == ring                            ? spec.window
-                             : spec.storage == window                          ? spec.window + spec.sinks
-                                                                               : first + rows;
+    const std::size_t most = spec.storage == evicting || spec.is_quest() ? spec.budget
+                             : spec.storage == ring                      ? spec.window
+                             : spec.storage == window                    ? spec.window + spec.sinks
+                                                                         : first + rows;
     std::size_t of_token = 0;
     if (spec.storage == evicting || spec.storage == ring || spec.storage == window) {
         skald::kv::spec smaller = spec, larger = spec;  // their memory grows with what they keep, not with the text

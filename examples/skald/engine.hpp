@@ -111,8 +111,10 @@ public:
     virtual double kv_bytes_read(const skald::kv::spec&, std::size_t first, std::size_t rows) const = 0;  // bytes_read()
 
     virtual std::unique_ptr<stepper> make_stepper(const skald::kv::spec&, const stepper::room&) = 0;
-    virtual std::unique_ptr<writer> make_writer(const skald::kv::spec&, std::size_t context, std::size_t kv_budget, const sampling_options&,
-                                                const std::string& system) = 0;
+    /// A writer whose cache has room for `context` tokens. Texts that outgrow it go on without their oldest tokens, where those can be
+    /// dropped from the cache and `overflow` says so.
+    virtual std::unique_ptr<writer> make_writer(const kv_options&, std::size_t context, skald::context_overflow overflow,
+                                                const sampling_options&, const std::string& system) = 0;
     virtual search_function make_searcher(const generate_command&, std::size_t context) = 0;
     virtual embed_function make_embedder(const skald::kv::spec&, std::size_t context) = 0;
     virtual score_function make_scorer(const skald::kv::spec&, std::size_t context) = 0;
@@ -121,8 +123,8 @@ public:
 /// Loads a model, with a progress bar on a terminal.
 std::unique_ptr<engine> load_engine(const model_options&, const std::stop_token& stop);
 
-/// What the engine and a writer with that context will take.
-skald::memory_plan plan_memory(const model_options&, const skald::kv::spec&, std::size_t context, std::size_t kv_budget);
+/// What the engine and a writer with that cache will take in memory.
+skald::memory_plan plan_memory(const model_options&, const kv_options&);
 
 /// A cache by its name, and its bytes: of every further token of a long context, and of one sequence of a context.
 struct cache_size {

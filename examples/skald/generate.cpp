@@ -27,7 +27,7 @@ struct scribe {
         const interruptible work;
         model = load_engine(c.model, work.token());
         if (!c.raw) model->tokenizer();  // says why there is none before memory is taken
-        text = model->make_writer(c.kv, context_of(c, *model), c.kv_budget, c.sampling, c.system);
+        text = model->make_writer(c, context_of(c, *model), skald::context_overflow::drop_oldest, c.sampling, c.system);
     }
 
     std::unique_ptr<engine> model;
@@ -67,6 +67,7 @@ std::string describe(const skald::statistics& s) {
     out += skald::concat(", ", fixed(s.prompt_rate(), 1), " tok/s; answer ", s.generated_tokens,
                          s.generated_tokens == 1 ? " token" : " tokens");
     if (s.generated_tokens > 1) out += skald::concat(", ", fixed(s.decode_rate(), 1), " tok/s");
+    if (s.dropped_tokens > 0) out += skald::concat("; ", s.dropped_tokens, " dropped for room");
     return out + "\n";
 }
 

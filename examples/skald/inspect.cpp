@@ -209,7 +209,7 @@ void inspect(const inspect_command& c) {
 }
 
 void plan(const plan_command& c) {
-    const skald::memory_plan p = plan_memory(c.model, c.kv, c.context, c.kv_budget);
+    const skald::memory_plan p = plan_memory(c.model, c);
     if (c.json) {
         print({{"weights", p.weights},
                {"tokenizer", p.tokenizer},

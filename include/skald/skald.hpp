@@ -34,6 +34,7 @@
 #include <skald/kv/prefix_tree.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_quest.hpp>
 #include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/rotation_table.hpp>

@@ -20,6 +20,7 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_quest.hpp>
 #include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
 #include <skald/kv/tiered.hpp>
@@ -71,6 +72,12 @@ template <class Codec, std::size_t Page>
 struct quest_policy : keeping_all {
     static kv::quest<Codec> make(std::size_t tokens, std::size_t sequences) {
         return {{.tokens = (tokens + 2 * Page) * sequences, .sequences = sequences, .budget = 2 * Page, .page = Page}};
+    }
+};
+template <class Codec, std::size_t Page>
+struct radix_quest_policy : keeping_all {
+    static kv::radix_quest<Codec> make(std::size_t tokens, std::size_t sequences) {
+        return {quest_policy<Codec, Page>::make(tokens, sequences).options};
     }
 };
 
@@ -162,7 +169,7 @@ using tiered_policies =
                radix_tiered_policy<kv::q8, 8>>;
 using merged_policies = std::tuple<merged_policy<kv::grouped<kv::f32>, kv::merged>, merged_policy<kv::grouped<kv::f16>, kv::paged_merged>,
                                    merged_policy<kv::grouped<kv::f16>, kv::radix_merged>>;
-using quest_policies = std::tuple<quest_policy<kv::f16, 5>>;
+using quest_policies = std::tuple<quest_policy<kv::f16, 5>, radix_quest_policy<kv::f16, 5>>;
 using evicting_policies = std::tuple<evicting_policy<kv::recent, kv::f32>, evicting_policy<kv::h2o, kv::q8>>;
 /// Whose views are one run of one codec, which select() shows.
 using one_run_policies = decltype(std::tuple_cat(keeping_policies{}, ring_policies{}));

@@ -310,8 +310,11 @@ TEST_CASE("specs name caches that skip pages", "[kv]") {
     CHECK(s.block == 16);
     CHECK(kv::parse_spec("quest/32").codec == kv::codec_kind::f16);
     CHECK(kv::parse_spec("quest:200/64:f16").block == 64);
+    const kv::spec tree = kv::parse_spec("radix-quest:200/64:q8");
+    CHECK((tree.storage == kv::storage_kind::radix_quest && tree.budget == 200 && tree.block == 64 && tree.codec == kv::codec_kind::q8));
+    CHECK((tree.has_blocks() && tree.is_quest()));
     for (const char* text : {"quest", "quest:31:f16", "quest:f16", "quest:512:f32", "quest:512+1:f16", "quest:100/64:f16", "quest:64/:f16",
-                             "quest:64/0:f16", "quest:/16:f16"}) {
+                             "quest:64/0:f16", "quest:/16:f16", "radix-quest:f16", "radix-quest:64:q4"}) {
         CAPTURE(text);
         CHECK(code_of([&] { kv::parse_spec(text); }) == errc::invalid_argument);
     }

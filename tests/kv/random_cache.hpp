@@ -102,8 +102,8 @@ struct random_cache {
     }();
     /// Tokens of a block or group, and how many of these the pool has.
     std::size_t block() const {
-        if constexpr (requires { policy.options.block; })
-            return policy.options.block;
+        if constexpr (requires { block_of(policy.options); })
+            return block_of(policy.options);
         else
             return Policy::group;
     }

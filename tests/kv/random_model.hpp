@@ -127,6 +127,16 @@ inline room steps_fit(std::size_t step, std::span<const wish> wishes) {
                                                                                                                  : room::none;
 }
 
+/// Options of a pool of blocks that sequences hold whole or in part, and the tokens of a block.
+template <class Options>
+concept options_of_blocks = requires(const Options o) { o.block; } || requires(const Options o) { o.page; };
+std::size_t block_of(const options_of_blocks auto& o) {
+    if constexpr (requires { o.block; })
+        return o.block;
+    else
+        return o.page;
+}
+
 /// Whether sequences that take so many tokens each have room where every one owns `most`, or where all share blocks: enough where all
 /// could have some of their own, none where one alone has too few; sharing decides between.
 template <class Blocks>

@@ -145,10 +145,8 @@ private:
                 });
             else
                 return each_fits(groups * Policy::group, wishes);
-        } else if constexpr (requires { o.block; }) {
-            return blocks_fit(ceil_div(o.tokens, o.block), wishes, [&](std::size_t length) { return ceil_div(length, o.block); });
-        } else if constexpr (requires { o.page; }) {
-            return blocks_fit(ceil_div(o.tokens, o.page), wishes, [&](std::size_t length) { return ceil_div(length, o.page); });
+        } else if constexpr (requires { block_of(o); }) {
+            return blocks_fit(ceil_div(o.tokens, block_of(o)), wishes, [&](std::size_t length) { return ceil_div(length, block_of(o)); });
         } else if constexpr (requires { o.tokens; }) {
             return each_fits(o.tokens, wishes);
         } else {

@@ -110,8 +110,7 @@ void audit(random_cache<Policy>& c) {
             roll_back(c, s, s.committed);
     }
     for (auto& s : c.sequences) c.rows.check(c.cache, s, std::numeric_limits<std::size_t>::max());
-    if constexpr (random_cache<Policy>::has_pool && (requires { c.policy.options.block; } || requires { c.policy.options.page; }))
-        count_blocks(c);
+    if constexpr (random_cache<Policy>::has_pool && requires { block_of(c.policy.options); }) count_blocks(c);
 }
 
 template <class Policy>

@@ -93,6 +93,26 @@ TEST_CASE("a cache that a spec names skips pages as the one a type names", "[kv]
     CHECK(x != c.run(c.cache().open(), text, 40));
 }
 
+TEST_CASE("a cache that a spec names shares pages that matter as the one a type names", "[kv]") {
+    const auto m = three_layers();
+    const tokens text = random_tokens(100, 101, 3);
+    const any named{kv::parse_spec("radix-quest:40/8:q8"), {.tokens = 112, .sequences = 2}};
+    const kv::radix_quest<kv::q8> fixed{{.tokens = 112, .sequences = 2, .budget = 40, .page = 8}};
+    CHECK(named.name() == "radix-quest:40/8:q8");
+    CHECK(named.bytes(m.config().cache()) == fixed.bytes(m.config().cache()));
+    runner a(m, named, 40);
+    runner b(m, fixed, 40);
+    const kv::sequence_id s = a.cache().open();
+    const auto x = a.run(s, text, 40);
+    CHECK(x == b.run(b.cache().open(), text, 40));
+    a.cache().remember(s, text);
+    a.cache().close(s);
+    const auto [t, reused] = a.cache().open_with(text);
+    CHECK(reused == 96);
+    const auto rest = a.run(t, std::span(text).subspan(reused), 40);
+    CHECK(same_bits(rest, std::span(x).subspan(reused * 101)));
+}
+
 TEST_CASE("caches that a spec names say whether what they read depends on positions alone", "[kv]") {
     CHECK_FALSE(any{kv::parse_spec("h2o:8:q8"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());
     CHECK(any{kv::parse_spec("paged:f16"), {}}.make({1, 1, 8}, std::pmr::new_delete_resource()).reads_by_position());

@@ -3,6 +3,8 @@
 #include <memory_resource>
 #include <span>
 
+#include <skald/core/memory.hpp>
+
 #include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
@@ -26,6 +28,29 @@ TEST_CASE("tiers chosen at run time are those of their words", "[kv]") {
         cache.plan({&some, 1});
         cache.commit(s);
         CHECK(cache.length(cache.fork(s)) == 50);
+    }
+}
+
+TEST_CASE("the cold tier of a cache chosen at run time lies where it is told, and caches without one refuse it", "[kv]") {
+    const kv::cache_shape shape{.layers = 2, .kv_heads = 2, .head_dim = 32};
+    for (const char* text :
+         {"contiguous:kivi4", "paged:kivi2", "radix:kivi4", "tiered:f16/20,q4", "tiered:q8/1+20,kivi4v2", "minicache/4:kivi4"}) {
+        counting_resource memory, disk;
+        const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .step = 50, .cold = &disk}};
+        const auto cache = policy.make(shape, &memory);
+        CAPTURE(text);
+        CHECK(disk.bytes() > 0);
+        CHECK(memory.bytes() == policy.bytes(shape));
+        CHECK(memory.bytes() == cache.bytes());
+        CHECK(policy.bytes(shape) < kv::any<reference::naive>{policy.spec, {.tokens = 128, .step = 50}}.bytes(shape));
+    }
+    for (const char* text : {"paged:f16", "quest:64:f16", "h2o:8:q8", "tiered-h2o:64:q8,kivi2", "radix:q8"}) {
+        counting_resource disk;
+        const kv::any<reference::naive> policy{kv::parse_spec(text), {.tokens = 128, .cold = &disk}};
+        CAPTURE(text);
+        CHECK(code_of([&] { policy.make(shape, std::pmr::new_delete_resource()); }) == errc::invalid_argument);
+        CHECK(code_of([&] { (void)policy.bytes(shape); }) == errc::invalid_argument);
+        CHECK(disk.bytes() == 0);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <skald/backend/cpu/cpu.hpp>
+#include <skald/kv/any_cpu.hpp>
 #include <skald/kv/contiguous.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/unroped.hpp>
@@ -105,6 +106,20 @@ TEST_CASE("a text goes on when it has outgrown the cache, and what is left of it
     const tokens held = writer.tokens();
     CHECK(ids(writer.run(writer.generate(held, {.max_tokens = 5, .ignore_end = true}))) ==
           ids(fresh.run(fresh.generate(held, {.max_tokens = 5, .ignore_end = true}))));
+}
+
+TEST_CASE("a cache chosen at run time drops old tokens as one of its type, or says that it cannot", "[pipeline]") {
+    const auto m = tiny();
+    const tokens text = test::random_tokens(90, m.config().vocabulary, 7);
+    const pipeline_options options{.chunk = 16, .overflow = context_overflow::drop_oldest, .keep = 5};
+    const auto named = [&](std::string_view words) {
+        return pipeline{m, kv::any<cpu<>>{kv::parse_spec(words), {.tokens = 64}}, sampling::chain{sampling::greedy{}}, options};
+    };
+    pipeline writer = named("paged/8:unroped-f16");
+    const completion c = writer.run(writer.generate(text, {.max_tokens = 100, .ignore_end = true}));
+    CHECK(ids(c) == by_hand(m, policy{{.tokens = 64, .block = 8}}, text, 64, 5, 100));
+    CHECK(c.stats.dropped_tokens >= 90 + 99 - 64);
+    CHECK(test::code_of([&] { named("paged/8:f16"); }) == errc::unsupported);
 }
 
 TEST_CASE("old tokens are not dropped from caches of rotated keys", "[pipeline]") {

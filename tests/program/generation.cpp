@@ -171,6 +171,75 @@ TEST_CASE("sampling options change the text, or say which value they can not tak
     CHECK(refusal("--logit-bias", "5*2").find("--logit-bias: '5*2' is no token id followed by +NUMBER or -NUMBER") != std::string::npos);
 }
 
+TEST_CASE("with keys before rope a text goes on when the context is full, without its oldest half") {
+    const temporary_folder folder;
+    const auto run = [&](std::string_view kv, std::string_view prompt) {
+        return skald_program(folder, {"run", model, "--raw", "-p", std::string(prompt), "-n", "120", "--temp", "0", "--ignore-end", "--ctx",
+                                      "40", "--kv", std::string(kv)});
+    };
+    for (const char* kv : {"paged:unroped-f16", "contiguous:unroped-q8"}) {
+        const outcome o = run(kv, "about");
+        CAPTURE(kv, o.err);
+        CHECK(o.status == 0);
+        CHECK(o.err.find("answer 120 tokens") != std::string::npos);
+        CHECK(o.err.find(" dropped for room") != std::string::npos);
+        CHECK(o.out.starts_with(run("contiguous:f32", "about").out.substr(0, 20)));
+    }
+    const outcome full = run("paged:f16", "about");
+    CHECK(full.status == 0);
+    CHECK(full.err.find("dropped") == std::string::npos);
+    CHECK(full.err.find("answer 120 tokens") == std::string::npos);
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "the ship ";
+    CHECK(run("paged:unroped-f16", text).status == 0);
+    CHECK(run("paged:f16", text).one_error_line("(here: --ctx)"));
+    CHECK(skald_program(folder, {"cache", "save", model, "-p", text, "--ctx", "40", "--kv", "paged:unroped-f16", "-o",
+                                 (folder.path() / "text.kv").string()})
+              .one_error_line("the cache holds"));
+    CHECK(skald_program(folder, {"run", model, "--kv", "radix:unroped-f16", "-p", "about"}).status == 2);
+
+    const auto talk = [&](std::string_view kv) {
+        return skald_program(folder, {"chat", model, "-n", "30", "--temp", "0", "--ctx", "64", "--kv", std::string(kv)},
+                             "about the ship\nabout the sea\nabout the ship\nabout the sea\n");
+    };
+    CHECK(talk("paged:unroped-f16").status == 0);
+    CHECK(talk("paged:f16").one_error_line("(here: --ctx)"));
+}
+
+TEST_CASE("older tokens of tiers lie on a disk where it is asked for, to the same text") {
+    const temporary_folder folder;
+    const std::string disk = folder.path().string();
+    std::string prompt;
+    for (int i = 0; i < 40; ++i) prompt += "about the ship ";
+    const auto run = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"run", model, "-q", "--raw", "-p", prompt, "-n", "80", "--temp", "0", "--ignore-end", "--ctx", "600"});
+        return skald_program(folder, more);
+    };
+    const std::string expected = run({"--kv", "paged:kivi4"}).out;
+    REQUIRE(expected.size() > 80);
+    CHECK(run({"--kv", "paged:kivi4", "--kv-disk", disk}).out == expected);
+    CHECK(run({"--kv", "paged:kivi4", "--kv-disk", disk, "--kv-resident", "512K"}).out == expected);
+    CHECK(run({"--kv", "paged:kivi4", "--kv-disk", disk, "--beams", "1"}).out == run({"--kv", "paged:kivi4", "--beams", "1"}).out);
+
+    const auto refused = [&](std::vector<std::string> more, int status, std::string_view part) {
+        const outcome o = run(std::move(more));
+        CAPTURE(o.err, o.out, part);
+        CHECK(o.status == status);
+        CHECK(o.out.empty());
+        CHECK(o.one_error_line(part));
+    };
+    refused({"--kv", "paged:kivi4", "--kv-disk", disk + "/none"}, 2, "--kv-disk");
+    refused({"--kv", "paged:f16", "--kv-disk", disk}, 1, "has no cold tier");
+    refused({"--kv", "paged:kivi4", "--kv-resident", "1M"}, 2, "--kv-disk");
+    refused({"--kv", "paged:kivi4", "--kv-disk", disk, "--kv-resident", "1000"}, 1, "(here: --kv-resident)");
+
+    const auto planned = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"plan", model, "--ctx", "2048", "--kv", "paged:kivi4", "--json"});
+        return nlohmann::json::parse(skald_program(folder, more).out).at("cache").get<std::size_t>();
+    };
+    CHECK(planned({"--kv-disk", disk}) < planned({}));
+}
+
 TEST_CASE("run searches with beams and shows the best answers with their scores") {
     const temporary_folder folder;
     const auto search = [&](std::vector<std::string> more) {

@@ -27,13 +27,17 @@
 #include <skald/kv/paged.hpp>
 #include <skald/kv/quest.hpp>
 #include <skald/kv/radix.hpp>
+#include <skald/kv/radix_quest.hpp>
 #include <skald/kv/radix_tiers.hpp>
 #include <skald/kv/ring.hpp>
+#include <skald/kv/rotation_table.hpp>
 #include <skald/kv/row_access.hpp>
+#include <skald/kv/shifting.hpp>
 #include <skald/kv/spec.hpp>
 #include <skald/kv/state.hpp>
 #include <skald/kv/tiered.hpp>
 #include <skald/kv/tiered_by.hpp>
+#include <skald/kv/unroped.hpp>
 #include <skald/kv/window.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -44,6 +48,7 @@ template <class Backend>
 class any_cache {
 public:
     static constexpr bool schedule_invariant = false;  // evicting storage is not; reads_by_position() tells of the cache it holds
+    static constexpr bool shifts_positions = true;     // some do; can_shift() tells of the cache it holds
 
     template <kv_cache Cache>
     explicit any_cache(Cache cache) : self_(std::make_unique<model<Cache>>(std::move(cache))) {}
@@ -71,6 +76,13 @@ public:
     void remember(sequence_id s, std::span<const token_id> tokens) { self_->remember(s, tokens); }
     pinned_prefix pin(std::span<const token_id> tokens) { return self_->pin(tokens); }
     void unpin(const pinned_prefix& pinned) { self_->unpin(pinned); }
+
+    /// Whether remove() and shift() are there: of contiguous and paged storage of keys before rope. Others throw errc::unsupported.
+    bool can_shift() const noexcept { return self_->can_shift(); }
+    void remove(sequence_id s, position first, position last) { self_->remove(s, first, last); }
+    void shift(sequence_id s, position first, position last, position by) { self_->shift(s, first, last, by); }
+    rotation_table* rotations() noexcept { return self_->rotations(); }
+    const rotation_table* rotations() const noexcept { return self_->rotations(); }
 
     void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) {
         self_->run_layer(backend, layer, call);
@@ -119,6 +131,10 @@ private:
         virtual void remember(sequence_id, std::span<const token_id>) = 0;
         virtual pinned_prefix pin(std::span<const token_id>) = 0;
         virtual void unpin(const pinned_prefix&) = 0;
+        virtual bool can_shift() const noexcept = 0;
+        virtual void remove(sequence_id, position, position) = 0;
+        virtual void shift(sequence_id, position, position, position) = 0;
+        virtual rotation_table* rotations() noexcept = 0;
         virtual void run_layer(const Backend&, std::size_t, const attention::layer_call<Backend>&) = 0;
         virtual void save(sequence_id, std::span<const token_id>, std::string_view, const state_sink&, const state_options&) = 0;
         virtual saved_text restore(sequence_id, const state_source&, bool, const state_options&) = 0;
@@ -178,6 +194,21 @@ private:
         void unpin([[maybe_unused]] const pinned_prefix& pinned) override {
             if constexpr (prefix_pinning<Cache>) cache.unpin(pinned);
         }
+        bool can_shift() const noexcept override { return shifting_cache<Cache>; }
+        void remove([[maybe_unused]] sequence_id s, [[maybe_unused]] position first, [[maybe_unused]] position last) override {
+            if constexpr (shifting_cache<Cache>)
+                cache.remove(s, first, last);
+            else
+                refuse_shifts();
+        }
+        void shift([[maybe_unused]] sequence_id s, [[maybe_unused]] position first, [[maybe_unused]] position last,
+                   [[maybe_unused]] position by) override {
+            if constexpr (shifting_cache<Cache>)
+                cache.shift(s, first, last, by);
+            else
+                refuse_shifts();
+        }
+        rotation_table* rotations() noexcept override { return rotations_of(cache); }
         void run_layer(const Backend& backend, std::size_t layer, const attention::layer_call<Backend>& call) override {
             attention::run_layer(backend, cache, layer, call, [&](std::span<const row_range> ranges, const auto& runs) {
                 if constexpr (std::is_same_v<decltype(runs), const std::tuple<contiguous_run<f16>>&> ||
@@ -233,6 +264,10 @@ private:
         [[noreturn]] static void refuse_states() {
             fail(errc::unsupported, "kv cache", "sequences of a cache that does not read by position alone cannot be saved or restored");
         }
+        [[noreturn]] static void refuse_shifts() {
+            fail(errc::unsupported, "kv cache",
+                 "tokens can be removed or shifted where keys are kept before rope only, as by paged:unroped-f16");
+        }
         [[noreturn]] static void refuse_rows() {
             fail(errc::unsupported, "kv cache",
                  "sequences of a cache that drops tokens or keeps tiers cannot be encoded; save them as they are");
@@ -252,8 +287,10 @@ struct any {
         /// quest; .context of the others.
         std::size_t tokens = 2048;
         std::size_t sequences = 1;
-        std::size_t context = 0;  ///< as .context where it is not 0; contiguous sequences have .tokens
-        std::size_t step = 512;   ///< as .step; contiguous, paged and radix storage need none
+        std::size_t context = 0;                    ///< as .context where it is not 0; contiguous sequences have .tokens
+        std::size_t step = 512;                     ///< as .step; contiguous, paged and radix storage need none
+        std::pmr::memory_resource* cold = nullptr;  ///< as .cold of tiers, by importance excepted; others refuse it: errc::invalid_argument
+        cold_paging paging{};                       ///< as .paging
     };
 
     using cache = any_cache<Backend>;
@@ -267,6 +304,11 @@ struct any {
     std::string name() const;
 
 private:
+    void check() const {
+        if ((room.cold != nullptr || room.paging.by != nullptr) && !spec.has_cold_tier())
+            fail(errc::invalid_argument, "kv cache", name(),
+                 " has no cold tier that could lie elsewhere; take tiers, as tiered:q8/256+4,kivi2", " or paged:kivi4");
+    }
     template <class F>
     auto with_policy(F&& f) const {
         if (spec.storage == storage_kind::tiered && spec.codec == codec_kind::q4) return f(tiered<f16, grouped<q4>>{tiers()});
@@ -283,11 +325,11 @@ private:
             if (spec.hot_codec == codec_kind::q8) return f(tiered_by<detail::named_eviction, q8, kivi2>{options, named});
             return f(tiered_by<detail::named_eviction, f16, kivi2>{options, named});
         }
-        if (spec.storage == storage_kind::quest) {
+        if (spec.is_quest()) {
             const quest_options options{
                 .tokens = room.tokens, .sequences = room.sequences, .budget = spec.budget, .page = spec.block, .context = room.context};
-            if (spec.codec == codec_kind::q8) return f(quest<q8>{options});
-            return f(quest<f16>{options});
+            if (spec.codec == codec_kind::q8) return with_quest<q8>(f, options);
+            return with_quest<f16>(f, options);
         }
         if (spec.is_merged()) {
             if (spec.codec == codec_kind::kivi4) return with_merged<kivi4>(f);
@@ -305,6 +347,8 @@ private:
             case codec_kind::i16: return with_codec<i16>(f);
             case codec_kind::q8: return with_codec<q8>(f);
             case codec_kind::q4: return with_codec<q4>(f);
+            case codec_kind::unroped_f16: return with_growing<unroped<f16>>(f);
+            case codec_kind::unroped_q8: return with_growing<unroped<q8>>(f);
             case codec_kind::f16: break;
         }
         return with_codec<f16>(f);
@@ -318,14 +362,20 @@ private:
                 .hot = spec.hot,
                 .step = room.step,
                 .context = room.context,
-                .sinks = spec.hot_sinks};
+                .sinks = spec.hot_sinks,
+                .cold = room.cold,
+                .paging = room.paging};
     }
     template <class Group, class F>
     auto with_groups(F& f) const {
         if (spec.storage == storage_kind::paged) return f(paged_tiered<f16, Group>{tiers()});
         if (spec.storage == storage_kind::radix)
-            return f(
-                radix_tiered<f16, Group>{{.tokens = room.tokens, .sequences = room.sequences, .step = room.step, .context = room.context}});
+            return f(radix_tiered<f16, Group>{{.tokens = room.tokens,
+                                               .sequences = room.sequences,
+                                               .step = room.step,
+                                               .context = room.context,
+                                               .cold = room.cold,
+                                               .paging = room.paging}});
         return with_tiers<Group>(f);
     }
     template <class Group, class F>
@@ -339,32 +389,48 @@ private:
                                      .sequences = room.sequences,
                                      .sinks = spec.sinks,
                                      .step = std::min(room.step, merged<Cold>::layout::tokens),
-                                     .context = room.context};
+                                     .context = room.context,
+                                     .cold = room.cold,
+                                     .paging = room.paging};
         if (spec.storage == storage_kind::paged_merged) return f(paged_merged<Cold>{options});
         if (spec.storage == storage_kind::radix_merged) return f(radix_merged<Cold>{options});
         return f(merged<Cold>{options});
     }
 
     template <class Codec, class F>
-    auto with_codec(F& f) const {
+    auto with_quest(F& f, const quest_options& options) const {
+        if (spec.storage == storage_kind::radix_quest) return f(radix_quest<Codec>{options});
+        return f(quest<Codec>{options});
+    }
+    paged_options pool() const {
+        return {.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
+    }
+    /// Contiguous or paged storage.
+    template <class Codec, class F>
+    auto with_growing(F& f) const {
         if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
+        return f(paged<Codec>{pool()});
+    }
+    template <class Codec, class F>
+    auto with_codec(F& f) const {
         if (spec.storage == storage_kind::ring)
             return f(ring<Codec>{{.window = spec.window, .step = room.step, .sequences = room.sequences, .context = context()}});
         if (spec.storage == storage_kind::window)
             return f(window<Codec>{
                 {.window = spec.window, .sinks = spec.sinks, .step = room.step, .sequences = room.sequences, .context = context()}});
-        const paged_options pool{.tokens = room.tokens, .sequences = room.sequences, .block = spec.block, .context = room.context};
-        if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool});
-        return f(paged<Codec>{pool});
+        if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool()});
+        return with_growing<Codec>(f);
     }
 };
 
 template <class Backend>
 auto any<Backend>::make(const cache_shape& shape, std::pmr::memory_resource* memory) const -> cache {
+    check();
     return with_policy([&](const auto& policy) { return cache(policy.make(shape, memory)); });
 }
 template <class Backend>
 std::size_t any<Backend>::bytes(const cache_shape& shape) const {
+    check();
     return with_policy([&](const auto& policy) { return policy.bytes(shape); });
 }
 template <class Backend>

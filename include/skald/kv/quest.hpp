@@ -70,10 +70,7 @@ private:
 template <codec Codec>
 class quest_cache : private paged_cache<Codec> {
     using base = paged_cache<Codec>;
-    using base::block_;
     using base::blocks_;
-    using base::blocks_of;
-    using base::table_;
     using bound = std::conditional_t<std::is_same_v<Codec, f32> || std::is_same_v<Codec, bf16>, Codec, f16>;
 
 public:
@@ -168,6 +165,25 @@ public:
     }
     std::size_t bounded_pages(sequence_id s, std::size_t layer) const noexcept { return bounded_[layer * table_.size() + s.index]; }
 
+protected:  // radix_quest.hpp builds on these
+    using base::block_, base::blocks_for, base::blocks_needed, base::blocks_of, base::holders_of_tail, base::lead_of, base::pool,
+        base::table_, base::tail_of, base::without;
+
+    /// A new sequence whose first pages, in its table already, are whole and have their bounds.
+    void begin_at(sequence_id s, position length) noexcept {
+        base::begin_at(s, length);
+        for (std::size_t layer = 0; layer < shape().layers; ++layer)
+            bounded(layer, s.index) = layer < options_.full_layers ? 0 : static_cast<std::uint32_t>(pages_before(length));
+    }
+
+    /// The bounds of the whole pages of a sequence's first committed tokens, where no row has asked for them, as after a restore.
+    void bound_first(sequence_id s, std::size_t tokens) {
+        const std::size_t pages = std::min(static_cast<std::size_t>(table_.at(s).committed), tokens) / block_;
+        for (std::size_t layer = options_.full_layers; layer < shape().layers; ++layer)
+            for (std::uint32_t& done = bounded(layer, s.index); done < pages; ++done)
+                for (std::size_t h = 0; h < shape().kv_heads; ++h) bound_page<format::scalar>(layer, h, blocks_of(s)[done]);
+    }
+
 private:
     static constexpr std::size_t most_threads = 16;  // that choose
     static constexpr std::size_t part_rows = 64;     // that are chosen for at once, or one a sequence
@@ -219,7 +235,6 @@ private:
     /// The bounds of all pages that are whole now and had none, of the step's sequences: forks may share them, so that threads share heads.
     template <class V, class Backend>
     void bound_pages(const Backend& backend, std::size_t layer, std::span<const row_range> ranges) {
-        const paged_run<Codec> rows = std::get<0>(base::view(layer));
         const auto whole = [&](std::size_t i) { return pages_before(ranges[i].first_position + static_cast<position>(ranges[i].rows)); };
         bool any = false;
         for (std::size_t i = 0; i < ranges.size(); ++i) any = any || whole(i) > bounded(layer, steps_[i]);
@@ -227,23 +242,24 @@ private:
         share(backend, shape().kv_heads, [&](std::size_t begin, std::size_t end, std::size_t) {
             for (std::size_t h = begin; h < end; ++h)
                 for (std::size_t i = 0; i < ranges.size(); ++i)
-                    for (std::size_t page = bounded(layer, steps_[i]); page < whole(i); ++page) bound_page<V>(layer, i, h, page, rows);
+                    for (std::size_t page = bounded(layer, steps_[i]); page < whole(i); ++page)
+                        bound_page<V>(layer, h, blocks_of({steps_[i]})[page]);
         });
         for (std::size_t i = 0; i < ranges.size(); ++i)
             bounded(layer, steps_[i]) = std::max(bounded(layer, steps_[i]), static_cast<std::uint32_t>(whole(i)));
     }
 
     template <class V>
-    void bound_page(std::size_t layer, std::size_t i, std::size_t h, std::size_t page, const paged_run<Codec>& rows) const noexcept {
+    void bound_page(std::size_t layer, std::size_t h, std::uint32_t block) const noexcept {
         constexpr float most = std::is_same_v<bound, f16> ? 65504.0f : std::numeric_limits<float>::max();
-        const std::size_t block = blocks_of({steps_[i]})[page];
-        const std::byte* keys = rows.key(i, h, static_cast<position>(page * block_));
+        const std::byte* keys = base::data_.data() + shape().planes() * layer * base::plane_bytes() + block * base::block_bytes() +
+                                h * block_ * base::row_bytes();
         for (std::size_t d = 0; d < shape().width(); d += lane_count) {
             alignas(64) std::array<float, lane_count> least, greatest;
             for (std::size_t part = 0; part < lane_count; part += V::size) {
                 V low = V::broadcast(most), high = V::broadcast(-most);
                 for (std::size_t row = 0; row < block_; ++row) {
-                    const V k = Codec::template decode<V>(keys + row * rows.row_bytes(), d + part);
+                    const V k = Codec::template decode<V>(keys + row * base::row_bytes(), d + part);
                     low = min(low, k), high = max(high, k);
                 }
                 max(low, V::broadcast(-most)).store(least.data() + part);
@@ -373,7 +389,7 @@ private:
 /// The policy: `quest<f16>{{.tokens = 32768, .budget = 1024}}`.
 template <class Codec = f16>
 struct quest {
-    static_assert(require_codec<Codec>() && require_untransformed<Codec>());
+    static_assert(require_codec<Codec>() && require_rotated<Codec>() && require_untransformed<Codec>());
     using cache = quest_cache<Codec>;
     quest_options options{};
 

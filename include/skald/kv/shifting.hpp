@@ -13,10 +13,11 @@ namespace skald::kv {
 
 /// A cache whose sequences can lose tokens in the middle.
 ///
-/// | member                       | meaning |
-/// |------------------------------|--------------------------------------------------------------------------------------------------------|
-/// | c.remove(s, first, last)     | drops the tokens [first, last); those behind move down | | c.shift(s, first, last, n)   | the tokens
-/// [first, last) stand n positions further, n < 0: before; those they pass change sides        |
+/// | member                     | meaning                                                                                    |
+/// |----------------------------|--------------------------------------------------------------------------------------------|
+/// | c.remove(s, first, last)   | drops the tokens [first, last); those behind move down                                     |
+/// | c.shift(s, first, last, n) | the tokens [first, last) stand n further, n < 0: before; those they pass change sides      |
+/// | c.can_shift()              | of a cache of a run-time kind: whether the one it holds can; others need not have it       |
 ///
 /// Both end the step, and throw errc::invalid_argument for what is outside the sequence and while it has pending tokens, errc::unsupported
 /// for models whose positions are not by rope alone, and errc::cache_full where rows that are to change are shared and there are no blocks
@@ -27,6 +28,15 @@ concept shifting_cache = kv_cache<C> && C::shifts_positions && requires(C c, seq
     c.remove(s, p, p);
     c.shift(s, p, p, p);
 };
+
+/// Whether tokens of its sequences can be removed or shifted, where the model's positions are by rope.
+template <class Cache>
+bool can_shift([[maybe_unused]] const Cache& cache) noexcept {
+    if constexpr (shifting_cache<Cache> && requires { cache.can_shift(); })
+        return cache.can_shift();
+    else
+        return shifting_cache<Cache>;
+}
 
 namespace detail {
 

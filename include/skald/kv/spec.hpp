@@ -2,8 +2,8 @@
 #pragma once
 // The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
 // instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
-// `h2o:512:f16`, `quest:1024:f16`. Tiers have two codecs: `tiered:f16/256,q4`, may keep first tokens: `tiered:q8/256+4,kivi2`, and may
-// go by importance: `tiered-h2o:256:q8,kivi2`.
+// `h2o:512:f16`, `quest:1024:f16`. Codecs of keys before rope, whose positions can be shifted: `paged:unroped-f16`. Tiers have two codecs:
+// `tiered:f16/256,q4`, may keep first tokens: `tiered:q8/256+4,kivi2`, and may go by importance: `tiered-h2o:256:q8,kivi2`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -17,8 +17,22 @@
 
 namespace skald::kv {
 
-enum class storage_kind { contiguous, paged, radix, ring, window, tiered, tiered_by, evicting, quest, merged, paged_merged, radix_merged };
-enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2 };
+enum class storage_kind {
+    contiguous,
+    paged,
+    radix,
+    ring,
+    window,
+    tiered,
+    tiered_by,
+    evicting,
+    quest,
+    radix_quest,
+    merged,
+    paged_merged,
+    radix_merged
+};
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2, unroped_f16, unroped_q8 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
 /// A storage's word, and a spec without a codec that shows it with the number it needs.
@@ -30,7 +44,7 @@ struct storage_word {
 };
 
 /// All that parse_spec() knows.
-inline constexpr std::array<storage_word, 19> storage_words{
+inline constexpr std::array<storage_word, 20> storage_words{
     {{"contiguous", storage_kind::contiguous, "contiguous"},
      {"paged", storage_kind::paged, "paged"},
      {"radix", storage_kind::radix, "radix"},
@@ -49,8 +63,9 @@ inline constexpr std::array<storage_word, 19> storage_words{
      {"tova", storage_kind::evicting, "tova/512", eviction_kind::tova},
      {"snapkv", storage_kind::evicting, "snapkv/512", eviction_kind::snapkv},
      {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
-     {"quest", storage_kind::quest, "quest/1024"}}};
-inline constexpr std::array<std::pair<std::string_view, codec_kind>, 10> codec_words{{{"f32", codec_kind::f32},
+     {"quest", storage_kind::quest, "quest/1024"},
+     {"radix-quest", storage_kind::radix_quest, "radix-quest/1024"}}};
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 12> codec_words{{{"f32", codec_kind::f32},
                                                                                       {"f16", codec_kind::f16},
                                                                                       {"bf16", codec_kind::bf16},
                                                                                       {"fp8", codec_kind::fp8},
@@ -59,19 +74,22 @@ inline constexpr std::array<std::pair<std::string_view, codec_kind>, 10> codec_w
                                                                                       {"q4", codec_kind::q4},
                                                                                       {"kivi4", codec_kind::kivi4},
                                                                                       {"kivi2", codec_kind::kivi2},
-                                                                                      {"kivi4v2", codec_kind::kivi4v2}}};
+                                                                                      {"kivi4v2", codec_kind::kivi4v2},
+                                                                                      {"unroped-f16", codec_kind::unroped_f16},
+                                                                                      {"unroped-q8", codec_kind::unroped_q8}}};
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
-    "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4; "
+    "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4, of "
+    "contiguous and paged also unroped-f16 or unroped-q8 (keys before rope: old tokens can be dropped when a context is full); "
     "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:HOT/TOKENS+SINKS,COLD (the last tokens and the first, "
     "and others); HOT f16 or q8, COLD kivi4, kivi2 or kivi4v2 (values of 2 bits), or q4 behind f16; "
     "tiered-POLICY/BUDGET:HOT,kivi2 (the tokens it thinks most of, and all others); POLICY sinks, h2o or tova, HOT f16 or q8; "
     "minicache/SINKS:CODEC (layers merged by twos, but for the first tokens), paged-minicache, radix-minicache; CODEC f16, q8, kivi4 or "
     "kivi2; "
     "POLICY/BUDGET:CODEC (keeps so many tokens); POLICY recent, sinks, h2o, tova, snapkv or pyramid, CODEC f16 or q8; "
-    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens); CODEC f16 or q8";
+    "quest/BUDGET:CODEC, quest/BUDGET/PAGE:CODEC (keeps all, reads so many tokens), radix-quest; CODEC f16 or q8";
 
 /// A cache named in words.
 struct spec {
@@ -88,9 +106,11 @@ struct spec {
 
     /// True when all sequences share one pool of blocks.
     constexpr bool has_blocks() const noexcept {
-        return storage == storage_kind::paged || storage == storage_kind::radix || storage == storage_kind::quest ||
-               storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
+        return storage == storage_kind::paged || storage == storage_kind::radix || is_quest() || storage == storage_kind::paged_merged ||
+               storage == storage_kind::radix_merged;
     }
+    /// True when rows read the pages that matter to them.
+    constexpr bool is_quest() const noexcept { return storage == storage_kind::quest || storage == storage_kind::radix_quest; }
     /// True when layers share groups of tokens.
     constexpr bool is_merged() const noexcept {
         return storage == storage_kind::merged || storage == storage_kind::paged_merged || storage == storage_kind::radix_merged;
@@ -99,6 +119,12 @@ struct spec {
     constexpr bool has_groups() const noexcept {
         return codec == codec_kind::kivi4 || codec == codec_kind::kivi2 || codec == codec_kind::kivi4v2;
     }
+    /// True when older tokens are in a tier that can lie in memory of its own, as on disk.
+    constexpr bool has_cold_tier() const noexcept {
+        return storage == storage_kind::tiered || is_merged() || (has_groups() && storage != storage_kind::tiered_by);
+    }
+    /// True for codecs that keep keys before rope, so that positions can be shifted.
+    constexpr bool before_rope() const noexcept { return codec == codec_kind::unroped_f16 || codec == codec_kind::unroped_q8; }
 };
 
 namespace detail {
@@ -202,7 +228,8 @@ inline spec parse_spec(std::string_view text) {
             if (!detail::read_number(number, 1, out.budget)) bad("the tokens to keep are no number from 1 to 16777216, as in h2o/512:f16");
             if (out.codec != codec_kind::f16 && out.codec != codec_kind::q8) bad("such a cache has the codecs f16 and q8");
             break;
-        case storage_kind::quest: {
+        case storage_kind::quest:
+        case storage_kind::radix_quest: {
             const std::size_t slash = number.find('/');
             if (!detail::read_number(number.substr(0, slash), 1, out.budget) ||
                 (slash != std::string_view::npos && !detail::read_number(number.substr(slash + 1), 1, out.block)) ||
@@ -212,6 +239,8 @@ inline spec parse_spec(std::string_view text) {
             break;
         }
     }
+    if (out.before_rope() && out.storage != storage_kind::contiguous && out.storage != storage_kind::paged)
+        bad("keys before rope are kept by contiguous and paged storage, as paged:unroped-f16");
     const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
                           out.storage == storage_kind::tiered_by || out.is_merged() ||
                           ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());

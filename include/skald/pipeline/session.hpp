@@ -52,7 +52,7 @@ public:
           sequence_(cache_.open()) {
         if (model_.architecture().learned_positions) limit_ = std::min(limit_, model_.config().context);
         if (!options_.system.empty()) conversation_.push_back({"system", options_.system});
-        if (drops() && (!kv::shifting_cache<typename Policy::cache> || model_.config().rope_pairs() == 0))
+        if (drops() && (!kv::can_shift(cache_) || model_.config().rope_pairs() == 0))
             fail(errc::unsupported, "pipeline",
                  "old tokens can be dropped where keys are kept before rope only: by a model with rope, in a cache as "
                  "kv::paged<kv::unroped<kv::f16>>");
