@@ -17,8 +17,10 @@
 #include <skald/kv/window.hpp>
 #include <skald/model/load.hpp>
 
+#include "kv_model/naive_any.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
+#include "support/code_of.hpp"
 #include "support/run_model.hpp"
 #include "support/tiny_model.hpp"
 
@@ -91,4 +93,20 @@ TEST_CASE("rows as floats are keys and values, not what is kept of them", "[kv][
         return out;
     };
     CHECK(relative_distance(rows(kv::contiguous<f32>{{.tokens = 40}}), rows(kv::contiguous<kv::f32>{{.tokens = 40}})) < 1e-5);
+}
+
+TEST_CASE("specs name transformed rows, for storage that keeps all tokens", "[kv][hadamard]") {
+    const auto m = load_model<reference::naive>(open_model(tiny_model{}).file(), {});
+    const tokens text = random_tokens(50, 101, 3);
+    const auto logits = [&](const auto& policy) {
+        runner run(m, policy, 50);
+        return run.run(run.cache().open(), text, 50);
+    };
+    const kv::any<reference::naive> named{kv::parse_spec("paged/8:hadamard-q4"), {.tokens = 96}};
+    CHECK(named.name() == "paged/8:hadamard-q4");
+    CHECK(same_bits(logits(named), logits(kv::paged<q4>{{.tokens = 96, .block = 8}})));
+    for (const char* words : {"ring/64:hadamard-q4", "tiered:f16/8,hadamard-q4", "h2o:8:hadamard-q4", "quest:64:hadamard-q4"}) {
+        CAPTURE(words);
+        CHECK(code_of([&] { (void)kv::parse_spec(words); }) == errc::invalid_argument);
+    }
 }

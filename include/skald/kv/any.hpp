@@ -23,6 +23,7 @@
 #include <skald/kv/erased_run.hpp>
 #include <skald/kv/evicting.hpp>
 #include <skald/kv/fp8.hpp>
+#include <skald/kv/hadamard.hpp>
 #include <skald/kv/merged.hpp>
 #include <skald/kv/paged.hpp>
 #include <skald/kv/quest.hpp>
@@ -349,6 +350,7 @@ private:
             case codec_kind::q4: return with_codec<q4>(f);
             case codec_kind::unroped_f16: return with_growing<unroped<f16>>(f);
             case codec_kind::unroped_q8: return with_growing<unroped<q8>>(f);
+            case codec_kind::hadamard_q4: return with_all<hadamard<q4>>(f);
             case codec_kind::f16: break;
         }
         return with_codec<f16>(f);
@@ -411,6 +413,12 @@ private:
         if (spec.storage == storage_kind::contiguous) return f(contiguous<Codec>{{.tokens = room.tokens, .sequences = room.sequences}});
         return f(paged<Codec>{pool()});
     }
+    /// Storage that keeps all tokens.
+    template <class Codec, class F>
+    auto with_all(F& f) const {
+        if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool()});
+        return with_growing<Codec>(f);
+    }
     template <class Codec, class F>
     auto with_codec(F& f) const {
         if (spec.storage == storage_kind::ring)
@@ -418,8 +426,7 @@ private:
         if (spec.storage == storage_kind::window)
             return f(window<Codec>{
                 {.window = spec.window, .sinks = spec.sinks, .step = room.step, .sequences = room.sequences, .context = context()}});
-        if (spec.storage == storage_kind::radix) return f(radix<Codec>{pool()});
-        return with_growing<Codec>(f);
+        return with_all<Codec>(f);
     }
 };
 

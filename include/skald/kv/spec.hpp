@@ -2,8 +2,9 @@
 #pragma once
 // The words that name a cache at run time, as `--kv` takes them and policies print them: `storage[/number]:codec`, where a colon does
 // instead of the slash: `contiguous:f32`, `paged/8:bf16`, `radix/32:q8`, `ring/4096:f16`, `window/1024+4:f16`, `paged:kivi4`,
-// `h2o:512:f16`, `quest:1024:f16`. Codecs of keys before rope, whose positions can be shifted: `paged:unroped-f16`. Tiers have two codecs:
-// `tiered:f16/256,q4`, may keep first tokens: `tiered:q8/256+4,kivi2`, and may go by importance: `tiered-h2o:256:q8,kivi2`.
+// `h2o:512:f16`, `quest:1024:f16`. Codecs of keys before rope, whose positions can be shifted: `paged:unroped-f16`; of transformed rows:
+// `paged:hadamard-q4`. Tiers have two codecs: `tiered:f16/256,q4`, may keep first tokens: `tiered:q8/256+4,kivi2`, and may go by
+// importance: `tiered-h2o:256:q8,kivi2`.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -32,7 +33,7 @@ enum class storage_kind {
     paged_merged,
     radix_merged
 };
-enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2, unroped_f16, unroped_q8 };
+enum class codec_kind { f32, f16, bf16, fp8, i16, q8, q4, kivi4, kivi2, kivi4v2, unroped_f16, unroped_q8, hadamard_q4 };
 enum class eviction_kind { recent, sinks, h2o, tova, snapkv, pyramid };
 
 /// A storage's word, and a spec without a codec that shows it with the number it needs.
@@ -65,7 +66,7 @@ inline constexpr std::array<storage_word, 20> storage_words{
      {"pyramid", storage_kind::evicting, "pyramid/512", eviction_kind::pyramid},
      {"quest", storage_kind::quest, "quest/1024"},
      {"radix-quest", storage_kind::radix_quest, "radix-quest/1024"}}};
-inline constexpr std::array<std::pair<std::string_view, codec_kind>, 12> codec_words{{{"f32", codec_kind::f32},
+inline constexpr std::array<std::pair<std::string_view, codec_kind>, 13> codec_words{{{"f32", codec_kind::f32},
                                                                                       {"f16", codec_kind::f16},
                                                                                       {"bf16", codec_kind::bf16},
                                                                                       {"fp8", codec_kind::fp8},
@@ -76,13 +77,16 @@ inline constexpr std::array<std::pair<std::string_view, codec_kind>, 12> codec_w
                                                                                       {"kivi2", codec_kind::kivi2},
                                                                                       {"kivi4v2", codec_kind::kivi4v2},
                                                                                       {"unroped-f16", codec_kind::unroped_f16},
-                                                                                      {"unroped-q8", codec_kind::unroped_q8}}};
+                                                                                      {"unroped-q8", codec_kind::unroped_q8},
+                                                                                      {"hadamard-q4", codec_kind::hadamard_q4}}};
 
 /// What parse_spec() reads.
 inline constexpr std::string_view known_specs =
     "contiguous:CODEC, paged:CODEC, paged/BLOCK:CODEC, radix:CODEC (keeps what earlier prompts began with), radix/BLOCK:CODEC, "
     "ring/WINDOW:CODEC, window/WINDOW+SINKS:CODEC (the last tokens and the first); CODEC f32, f16, bf16, fp8, i16, q8 or q4, of "
-    "contiguous and paged also unroped-f16 or unroped-q8 (keys before rope: old tokens can be dropped when a context is full); "
+    "contiguous and paged also unroped-f16 or unroped-q8 (keys before rope: old tokens can be dropped when a context is full), of these "
+    "and "
+    "radix hadamard-q4 (rows transformed, so that 4 bits lose less); "
     "contiguous:KIVI, paged:KIVI, radix:KIVI; KIVI kivi4 or kivi2; tiered:HOT/TOKENS+SINKS,COLD (the last tokens and the first, "
     "and others); HOT f16 or q8, COLD kivi4, kivi2 or kivi4v2 (values of 2 bits), or q4 behind f16; "
     "tiered-POLICY/BUDGET:HOT,kivi2 (the tokens it thinks most of, and all others); POLICY sinks, h2o or tova, HOT f16 or q8; "
@@ -241,6 +245,9 @@ inline spec parse_spec(std::string_view text) {
     }
     if (out.before_rope() && out.storage != storage_kind::contiguous && out.storage != storage_kind::paged)
         bad("keys before rope are kept by contiguous and paged storage, as paged:unroped-f16");
+    if (out.codec == codec_kind::hadamard_q4 && out.storage != storage_kind::contiguous && out.storage != storage_kind::paged &&
+        out.storage != storage_kind::radix)
+        bad("transformed rows are kept by contiguous, paged and radix storage, as paged:hadamard-q4");
     const bool grouping = out.storage == storage_kind::contiguous || out.storage == storage_kind::tiered ||
                           out.storage == storage_kind::tiered_by || out.is_merged() ||
                           ((out.storage == storage_kind::paged || out.storage == storage_kind::radix) && number.empty());
