@@ -49,7 +49,8 @@ public:
     void run(matrix_view<const float> q, const attention_share& share, matrix_view<float> out) noexcept {
         start(q, share);
         total_.restart(queries(share));
-        for (position s = first_segment(share); s < end_segment(share); s = next_segment(share, s)) {
+        const position end = end_segment(share);
+        for (position s = first_segment(share); s < end; s = next_segment(share, s, end)) {
             fold_segment(s, now_);
             merge<Arch>(total_, now_, queries(share));
         }
@@ -62,11 +63,11 @@ public:
         fold_segment(s, out);
     }
 
-    /// Merges what run_segment() made of each segment, from left to right, and writes the result after the last.
-    void merge_segment(const attention_share& share, position s, const fold_state& state, matrix_view<float> out) noexcept {
-        if (s == first_segment(share)) total_.restart(queries(share));
+    /// Merges what run_segment() made of each segment, from the first to the last, and writes the result after that.
+    void merge_segment(const attention_share& share, bool first, bool last, const fold_state& state, matrix_view<float> out) noexcept {
+        if (first) total_.restart(queries(share));
         merge<Arch>(total_, state, queries(share));
-        if (next_segment(share, s) == end_segment(share)) store(total_, share, out);
+        if (last) store(total_, share, out);
     }
 
     /// The positions of one segment, merged into what earlier calls left in `total`; the last that the rows see writes the result. Of
@@ -84,16 +85,16 @@ public:
     /// Stretches of restart_size positions that the rows see something of.
     position first_segment(const attention_share& share) const noexcept { return span_of(share).from / segment_size; }
     position end_segment(const attention_share& share) const noexcept { return (span_of(share).to - 1) / segment_size + 1; }
-    /// The one after s, but for what no run shows the rows.
-    position next_segment(const attention_share& share, position s) const noexcept {
+    /// The one after s, but for what no run shows the rows; end: end_segment(share).
+    position next_segment(const attention_share& share, position s, position end) const noexcept {
         ++s;
         if constexpr ((selective_run<Runs> && ...)) {
             const attention_rows rows = share.front();
             const auto next = [&](const auto& run) {
                 const position_range some = around(rows.rows, [&](std::size_t i) { return seen(run, rows.segment, rows.at(i)); });
-                return some.to <= std::max(some.from, s * segment_size) ? end_segment(share) : std::max(s, some.from / segment_size);
+                return some.to <= std::max(some.from, s * segment_size) ? end : std::max(s, some.from / segment_size);
             };
-            s = std::apply([&](const auto&... run) { return std::min({end_segment(share), next(run)...}); }, runs_);
+            s = std::apply([&](const auto&... run) { return std::min({end, next(run)...}); }, runs_);
         }
         return s;
     }
@@ -371,28 +372,34 @@ void attend_segments(matrix_view<const float> q, const attention_tasks& tasks, m
     struct piece {
         std::size_t task;
         position segment;
+        bool first, last;  // of its task
     };
+    constexpr std::size_t most = 128;
+    piece list[most];
     Task merger = make(0);
-    const std::size_t states = scratch.states(tasks.most_rows());
-    const auto step = [&](piece& p) {
-        p.segment = merger.next_segment(tasks[p.task], p.segment);
-        if (p.segment < merger.end_segment(tasks[p.task])) return;
-        if (++p.task < tasks.size()) p.segment = merger.first_segment(tasks[p.task]);
-    };
-    for (piece first{0, merger.first_segment(tasks[0])}; first.task < tasks.size();) {
+    const std::size_t room = std::min(most, scratch.states(tasks.most_rows()));
+    position segment = merger.first_segment(tasks[0]), end = merger.end_segment(tasks[0]);
+    bool first = true;
+    for (std::size_t task = 0; task < tasks.size();) {
         std::size_t pieces = 0;
-        for (piece p = first; p.task < tasks.size() && pieces < states; step(p)) ++pieces;
+        while (task < tasks.size() && pieces < room) {
+            const position next = merger.next_segment(tasks[task], segment, end);
+            list[pieces++] = {task, segment, first, next == end};
+            segment = next;
+            first = next == end;
+            if (first && ++task < tasks.size()) {
+                segment = merger.first_segment(tasks[task]);
+                end = merger.end_segment(tasks[task]);
+            }
+        }
         std::atomic<std::size_t> next{0};
         w.run(std::min(pieces, w.count()), [&](std::size_t thread) {
-            Task task = make(thread);
-            piece p = first;
-            for (std::size_t at = 0, i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
-                for (; at < i; ++at) step(p);
-                task.run_segment(q, tasks[p.task], p.segment, scratch.state(i, tasks.most_rows()));
-            }
+            Task work = make(thread);
+            for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;)
+                work.run_segment(q, tasks[list[i].task], list[i].segment, scratch.state(i, tasks.most_rows()));
         });
-        for (std::size_t i = 0; i < pieces; ++i, step(first))
-            merger.merge_segment(tasks[first.task], first.segment, scratch.state(i, tasks.most_rows()), out);
+        for (std::size_t i = 0; i < pieces; ++i)
+            merger.merge_segment(tasks[list[i].task], list[i].first, list[i].last, scratch.state(i, tasks.most_rows()), out);
     }
 }
 
