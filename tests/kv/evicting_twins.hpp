@@ -3,6 +3,7 @@
 // What saved sequences of caches that look at weights must do: go on as what was saved does, and be refused or taken in part where the
 // sequence could be cut or not. For evicting storage and for tiers by importance.
 #include <algorithm>
+#include <array>
 #include <random>
 #include <vector>
 
@@ -159,6 +160,26 @@ void check_damages(const Policy& policy) {
             if (cache.keeps(taken, l)) (void)saved(cache, taken, static_cast<std::size_t>(l));
         cache.truncate(taken, 0);
     });
+}
+
+/// Two sequences of a budget with room for one: each step of one spills the other, which comes back as it was.
+template <class Cache>
+void check_spilling(Cache cache) {
+    const kv::sequence_id a = cache.open(), b = cache.open();
+    const auto step = [&](kv::sequence_id s) {
+        const std::array segments{kv::segment{s, 0, 15}};
+        cache.plan(segments);
+        cache.commit(s);
+    };
+    step(a);
+    bytes before, after;
+    kv::save(cache, a, some_tokens(15), into(before));
+    step(b);
+    CHECK(cache.spilled(a));
+    kv::save(cache, a, some_tokens(15), into(after));
+    CHECK(before == after);
+    CHECK(cache.spilled(b));
+    CHECK(cache.counts().restored == 1);
 }
 
 }  // namespace skald::test

@@ -60,23 +60,7 @@ TEST_CASE("evicting storage refuses what another cache saved by what differs", "
 }
 
 TEST_CASE("evicting storage can spill its sequences", "[kv]") {
-    std::mt19937 random(9);
     const kv::budget<kv::evicting<kv::recent, kv::f16>, kv::spill_sequences<>> policy{
         .limit = std::size_t{1} << 20, .storage = {{.budget = 10, .step = 20, .sequences = 1}, {.sinks = 1}}, .sequences = 2};
-    auto cache = policy.make(twin_shape, std::pmr::new_delete_resource());
-    const kv::sequence_id a = cache.open(), b = cache.open();
-    const auto step = [&](kv::sequence_id s) {
-        const std::array segments{kv::segment{s, 0, 15}};
-        cache.plan(segments);
-        cache.commit(s);
-    };
-    step(a);
-    bytes before, after;
-    kv::save(cache, a, some_tokens(15), into(before));
-    step(b);
-    CHECK(cache.spilled(a));
-    kv::save(cache, a, some_tokens(15), into(after));
-    CHECK(before == after);
-    CHECK(cache.spilled(b));
-    CHECK(cache.counts().restored == 1);
+    check_spilling(policy.make(twin_shape, std::pmr::new_delete_resource()));
 }

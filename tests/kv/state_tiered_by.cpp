@@ -116,20 +116,5 @@ TEST_CASE("tiers by importance refuse groups and hot tokens that cannot be some"
 TEST_CASE("tiers by importance can spill their sequences", "[kv]") {
     const kv::budget<kv::tiered_by<kv::recent, kv::f16, rows_in_eights>, kv::spill_sequences<>> policy{
         .limit = std::size_t{1} << 20, .storage = {{.tokens = 40, .budget = 10, .sequences = 1, .step = 20}, {.sinks = 1}}, .sequences = 2};
-    auto cache = made(policy);
-    const kv::sequence_id a = cache.open(), b = cache.open();
-    const auto step = [&](kv::sequence_id s) {
-        const std::array segments{kv::segment{s, 0, 15}};
-        cache.plan(segments);
-        cache.commit(s);
-    };
-    step(a);
-    bytes before, after;
-    kv::save(cache, a, some_tokens(15), into(before));
-    step(b);
-    CHECK(cache.spilled(a));
-    kv::save(cache, a, some_tokens(15), into(after));
-    CHECK(before == after);
-    CHECK(cache.spilled(b));
-    CHECK(cache.counts().restored == 1);
+    check_spilling(made(policy));
 }

@@ -3,6 +3,7 @@
 // How one key or value vector of one head is kept: a codec turns `width` floats into bytes on append, and attention decodes
 // them lane by lane. This file holds the concept and the three plain codecs. A codec knows nothing of positions, blocks or
 // layers.
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <string_view>
@@ -30,6 +31,21 @@ concept codec = requires(const float* row, std::byte* out, const std::byte* byte
     C::template encode<format::scalar>(row, n, out);
     { C::template decode<format::scalar>(bytes, n) } -> std::same_as<format::scalar>;
 };
+
+namespace detail {
+
+/// The name of a codec that is made of another one.
+template <const std::string_view& Prefix, codec Codec>
+struct prefixed_name {
+    static constexpr auto letters = [] {
+        std::array<char, Prefix.size() + Codec::name.size()> out{};
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = i < Prefix.size() ? Prefix[i] : Codec::name[i - Prefix.size()];
+        return out;
+    }();
+    static constexpr std::string_view value{letters.data(), letters.size()};
+};
+
+}  // namespace detail
 
 /// Keys and values as they are computed.
 struct f32 {

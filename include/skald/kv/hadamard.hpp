@@ -3,8 +3,6 @@
 // Rows transformed before they are encoded, so that what is great in a few channels is spread over all and few bits lose less (QuaRot,
 // Ashkboos et al. 2024). Attention transforms queries, which keep their products with keys, and transforms back what it has read of values:
 // rows are read as they lie.
-#include <array>
-#include <cstddef>
 #include <string_view>
 
 #include <skald/backend/ops.hpp>
@@ -13,6 +11,12 @@
 
 namespace skald::kv {
 
+namespace detail {
+
+inline constexpr std::string_view hadamard_prefix = "hadamard-";
+
+}  // namespace detail
+
 /// Rows as `Codec` keeps them, of what format::hadamard makes of keys, after rope, and of values; as many bytes. Channels are transformed
 /// in blocks of the greatest power of two that divides head_dim. Cost: the transform of each head of a step, of queries and results too.
 template <codec Codec>
@@ -20,17 +24,7 @@ struct hadamard : Codec {
     static_assert(!unrotated_codec<Codec> && !hadamard_codec<Codec>, "skald: kv::hadamard takes a plain codec, as kv::hadamard<kv::q4>");
     static constexpr bool transformed = true;
     using row_codec = Codec;
-
-private:
-    static constexpr std::string_view prefix = "hadamard-";
-    static constexpr auto letters = [] {
-        std::array<char, prefix.size() + Codec::name.size()> out{};
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = i < prefix.size() ? prefix[i] : Codec::name[i - prefix.size()];
-        return out;
-    }();
-
-public:
-    static constexpr std::string_view name{letters.data(), letters.size()};
+    static constexpr std::string_view name = detail::prefixed_name<detail::hadamard_prefix, Codec>::value;
 };
 
 static_assert(codec<hadamard<q4>> && hadamard<q4>::name == "hadamard-q4");

@@ -3,8 +3,6 @@
 // Keys kept as they are before rope. A codec of storages that can remove tokens from the middle of a sequence or move them: attention
 // rotates keys while it reads them, by the positions they stand at now. Values are kept as always: what a token's value took from those
 // before it stays in it when these are removed.
-#include <array>
-#include <cstddef>
 #include <string_view>
 
 #include <skald/backend/ops.hpp>
@@ -13,6 +11,12 @@
 
 namespace skald::kv {
 
+namespace detail {
+
+inline constexpr std::string_view unroped_prefix = "unroped-";
+
+}  // namespace detail
+
 /// Rows as `Codec` keeps them, keys unrotated. Costs a table of cosines and sines for all positions in the cache, and a rotation of each
 /// key a kv head and step.
 template <codec Codec>
@@ -20,17 +24,7 @@ struct unroped : Codec {
     static_assert(!unrotated_codec<Codec> && !hadamard_codec<Codec>, "skald: kv::unroped takes a plain codec, as kv::unroped<kv::f16>");
     static constexpr bool before_rope = true;
     using row_codec = Codec;
-
-private:
-    static constexpr std::string_view prefix = "unroped-";
-    static constexpr auto letters = [] {
-        std::array<char, prefix.size() + Codec::name.size()> out{};
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = i < prefix.size() ? prefix[i] : Codec::name[i - prefix.size()];
-        return out;
-    }();
-
-public:
-    static constexpr std::string_view name{letters.data(), letters.size()};
+    static constexpr std::string_view name = detail::prefixed_name<detail::unroped_prefix, Codec>::value;
 };
 
 static_assert(codec<unroped<f16>> && unroped<q8>::name == "unroped-q8");
