@@ -17,7 +17,7 @@ struct plain_run {
     std::byte* keys;
     std::byte* values;
     position first, last;  // of every segment
-    std::size_t segment_bytes, head_bytes, row_stride;
+    std::size_t segment_bytes, head_bytes, row_stride, block;
 
     position begin(std::size_t) const { return first; }
     position end(std::size_t) const { return last; }
@@ -27,7 +27,7 @@ struct plain_run {
     std::byte* key(std::size_t segment, std::size_t head, position p) const { return keys + at(segment, head, p); }
     std::byte* value(std::size_t segment, std::size_t head, position p) const { return values + at(segment, head, p); }
     std::size_t row_bytes() const { return row_stride; }
-    std::size_t stretch(position p) const { return 3 - static_cast<std::size_t>(p) % 3; }  // uneven pieces
+    std::size_t stretch(position p) const { return block - static_cast<std::size_t>(p) % block; }
 };
 
 /// Keys and values of `segments` sequences of `length` tokens, filled with random heads. Bytes nobody may read are NaNs.
@@ -52,17 +52,19 @@ public:
                     }
     }
 
-    plain_run<Codec> run(std::size_t first, std::size_t last) {
+    plain_run<Codec> run(std::size_t first, std::size_t last, std::size_t block = 3) {
         return {keys_.data(),
                 values_.data(),
                 static_cast<position>(first),
                 static_cast<position>(last),
                 shape_.kv_heads * room() * row_bytes_,
                 room() * row_bytes_,
-                row_bytes_};
+                row_bytes_,
+                block};
     }
-    auto runs() { return std::tuple(run(0, length_)); }
-    auto runs(std::size_t cut) { return std::tuple(run(0, cut), run(cut, length_)); }
+    /// Of stretches that kernels read whole, and of such that they cannot.
+    auto runs() { return std::tuple(run(0, length_, 16)); }
+    auto runs(std::size_t cut) { return std::tuple(run(0, cut, 3), run(cut, length_, 8)); }
 
 private:
     std::size_t room() const { return length_ + 3; }

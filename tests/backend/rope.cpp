@@ -27,7 +27,7 @@ rotated rotate(const Backend& backend, const attention_shape& shape, std::size_t
     const std::vector<float> cosine = random_floats(rows * dims / 2, 4), sine = random_floats(rows * dims / 2, 5);
     const plain_run<kv::f32> run{
         out.keys.data(),    out.values.data(), 0, static_cast<position>(length), shape.kv_heads * length * row_bytes,
-        length * row_bytes, row_bytes};
+        length * row_bytes, row_bytes,         3};
     auto scratch = backend.make_scratch(shape);
     backend.rope_append({out.q.data(), {rows, shape.heads * shape.head_dim}}, {out.k.data(), {rows, shape.kv_heads * shape.head_dim}},
                         {v.data(), {rows, shape.kv_heads * shape.head_dim}}, shape,

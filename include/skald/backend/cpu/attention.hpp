@@ -28,7 +28,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// |----------------------------------------------|--------------------------------------------------------------------------------------|
 /// | start(n)                                     | a task of n queries begins                                                           |
 /// | load_query(i, x, head_dim, scale)            | query i is x · scale                                                                 |
-/// | read(from, to, source)                       | the tile is positions [from, to) of the source                                       |
+/// | read(from, to, source, i, n)                 | the tile is positions [from, to) of the source; fold() will be asked for i and n     |
 /// | fold(variant, visible, first, n, state)      | the tile goes into the states of queries [first, first + n), as far as each sees it  |
 template <class Arch, template <class> class Fold, class Variant, class... Runs>
 class attention_task {
@@ -184,7 +184,7 @@ private:
                 const position last = at_[who.first + i];
                 std::apply(
                     [&](const auto&... run) {
-                        read(who, {span.from, std::min(span.to, last + 1)}, t,
+                        read(who, {span.from, std::min(span.to, last + 1)}, t, query, group_,
                              path_run<Runs>{run, where, t, range.first_position, last}...);
                     },
                     runs_);
@@ -194,10 +194,11 @@ private:
     }
 
     template <class... Some>
-    void read(const readers& who, position_range span, position t, const Some&... some) noexcept {
-        fold_.read(static_cast<std::size_t>(span.from - t), static_cast<std::size_t>(span.to - t),
-                   tile_source<Arch, Some...>{
-                       {some...}, who.rows.segment, who.rows.kv_head, t, {&rope_, shape_.head_dim, total_.width, rotated_}});
+    void read(const readers& who, position_range span, position t, std::size_t first, std::size_t queries, const Some&... some) noexcept {
+        fold_.read(
+            static_cast<std::size_t>(span.from - t), static_cast<std::size_t>(span.to - t),
+            tile_source<Arch, Some...>{{some...}, who.rows.segment, who.rows.kv_head, t, {&rope_, shape_.head_dim, total_.width, rotated_}},
+            first, queries);
     }
 
     /// Positions `span` of the tile at t: of all runs together, or one after another where not all rows read all of them.
@@ -260,7 +261,7 @@ private:
             span = {std::max(span.from, t + static_cast<position>(first / piece * piece)),
                     std::min(span.to, t + static_cast<position>(round_up(last, piece)))};
         }
-        read(who, span, t, some...);
+        read(who, span, t, who.first * group_, who.count * group_, some...);
         fold_.fold(variant_, visible, who.first * group_, who.count * group_, state);
     }
 

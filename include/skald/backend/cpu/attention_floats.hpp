@@ -37,7 +37,7 @@ public:
 
     /// Positions [from, to) of the tile.
     template <class Source>
-    void read(std::size_t from, std::size_t to, const Source& source) noexcept {
+    void read(std::size_t from, std::size_t to, const Source& source, std::size_t, std::size_t) noexcept {
         source.keys(from, to, decode_into(keys_));
         source.values(from, to, decode_into(values_));
     }

@@ -3,10 +3,12 @@
 // What a tile of attention is read from: the runs that have it, their rows' addresses, and keys that are rotated on the way.
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <tuple>
 
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/rope.hpp>
+#include <skald/backend/cpu/rows_by_eight.hpp>
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/backend/ops.hpp>
 
@@ -47,6 +49,17 @@ struct row_addresses {
             for (std::size_t left = std::min(count - done, stretch); left > 0; --left, at += row_bytes_of<Key>(run)) out[done++] = at;
         }
     }
+    /// Of rows i … i + 31; false where those of some eight do not lie together.
+    bool by_eight(std::size_t i, rows_by_eight& out) const noexcept {
+        out.row_bytes = row_bytes_of<Key>(run);
+        for (std::size_t k = 0; k < std::size(out.first);) {
+            const std::byte* at = one(i + 8 * k);
+            std::size_t eights = run.stretch(begin + static_cast<position>(i + 8 * k)) / 8;
+            if (eights == 0) return false;
+            for (; eights > 0 && k < std::size(out.first); --eights, at += 8 * out.row_bytes) out.first[k++] = at;
+        }
+        return true;
+    }
 };
 
 /// One tile of one kv head, in the runs that have it.
@@ -58,8 +71,8 @@ struct tile_source {
     key_rotation rotation{};
 
     /// f(codec, at, n, rows, held) for what each run holds of the tile's positions [from, to): rows(i, count, out) writes the addresses of
-    /// the keys of at + i and following, rows.one(i) returns the first of these; i + count is at most `held`, which may be more than n and
-    /// lead to the tiles that are read next.
+    /// the keys of at + i and following, rows.by_eight(i, out) those of 32, rows.one(i) returns the first of these; the last of them is
+    /// before `held`, which may be more than n and lead to the tiles that are read next.
     template <class F>
     void keys(std::size_t from, std::size_t to, const F& f) const noexcept {
         each<true>(from, to, f);
@@ -88,6 +101,19 @@ private:
         std::apply([&](const auto&... run) { (visit(run), ...); }, runs);
     }
 
+    struct rotated_addresses {
+        const key_rotation& to;
+
+        const std::byte* one(std::size_t i) const noexcept { return reinterpret_cast<const std::byte*>(to.rows + i * to.width); }
+        void operator()(std::size_t i, std::size_t count, const std::byte** out) const noexcept {
+            for (std::size_t j = 0; j < count; ++j) out[j] = one(i + j);
+        }
+        bool by_eight(std::size_t i, rows_by_eight& out) const noexcept {
+            out = rows_by_eight::from(one(i), to.width * sizeof(float));
+            return true;
+        }
+    };
+
     /// Hands f the keys at begin and following as they are when they are rotated.
     template <class Run, class Rows, class F>
     void rotate(position begin, std::size_t at, std::size_t n, const Rows& rows, std::size_t held, const F& f) const noexcept {
@@ -106,10 +132,7 @@ private:
             detail::rotate<Arch>(row, 1, rotation.head_dim, *rotation.rope, rotation.rope->key_cosine + p * pairs,
                                  rotation.rope->key_sine + p * pairs);
         }
-        const auto rotated = [&](std::size_t i, std::size_t count, const std::byte** out) {
-            for (std::size_t j = 0; j < count; ++j) out[j] = reinterpret_cast<const std::byte*>(rotation.rows + (i + j) * rotation.width);
-        };
-        f(rotated_keys{}, at, n, rotated, n);
+        f(rotated_keys{}, at, n, rotated_addresses{rotation}, n);
     }
 };
 

@@ -20,6 +20,8 @@
 #include <skald/backend/cpu/attention_softmax.hpp>
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/cpu/attention_tiles.hpp>
+#include <skald/backend/cpu/rows_by_eight.hpp>
+#include <skald/backend/cpu/word_sizes.hpp>
 #include <skald/backend/cpu/words.hpp>
 #include <skald/backend/ops.hpp>
 
@@ -31,9 +33,11 @@ class word_fold {
     using V = simd<Arch>;
     using I = simd_int<Arch>;
     static constexpr std::size_t tile_size = attention::tile_size;
-    static constexpr std::size_t block = 16;        // queries folded together
-    static constexpr std::size_t unit = 2 * lanes;  // words lie in pairs of columns, and of positions, i and i + 16 of each unit
-    static constexpr float length = attention::most_length, greatest_word = attention::most_word;
+    static constexpr std::size_t block = 16;                // queries folded together
+    static constexpr std::size_t unit = 2 * lanes;          // words lie in pairs of columns, and of positions, i and i + 16 of each unit
+    static constexpr bool multiplies_rows = I::parts == 1;  // shorter registers are too few
+    static constexpr std::size_t most_few = 4;              // queries that cost less a row of keys than laying it out does
+    static constexpr float length = attention::most_length;
 
 public:
     /// Of heads: of latents, 512 + 64, and some more. Rounding lengthens vectors by sqrt(640) / 2 < 13 at most: |Σ q · k| ≤ 32713² < 2^30.
@@ -88,9 +92,13 @@ public:
         if (may_tile_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
-    /// Positions [from, to) of the tile, in pieces of 32.
+    /// Positions [from, to) of the tile, in pieces of 32, for queries [query, query + queries): where these are few, and keys are rows,
+    /// they are multiplied on the way and not laid out.
     template <class Source>
-    void read(std::size_t from, std::size_t to, const Source& source) noexcept {
+    void read(std::size_t from, std::size_t to, const Source& source, std::size_t query, std::size_t queries) noexcept {
+        few_ = multiplies_rows && queries <= most_few ? queries : 0;
+        few_queries_ = queries_ + query * pairs_;
+        multiplied_ = 0;
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
             read_piece<word_size::length>(
@@ -121,35 +129,6 @@ private:
                 .store(out + d / 2);
     }
 
-    /// What of a row is made as great as words may be.
-    enum class word_size { length, greatest };
-
-    /// Rows of floats on their way to words: what is measured, and which factor leads to words of that size and which scale back.
-    template <word_size Size>
-    struct measured {
-        static constexpr float limit = Size == word_size::length ? length : greatest_word;
-
-        SKALD_INLINE static V grow(V size, V v) noexcept {
-            if constexpr (Size == word_size::length)
-                return fma(v, v, size);
-            else
-                return magnitude(size, v);
-        }
-        /// Of 16 rows.
-        SKALD_INLINE static V size_of(const V (&rows)[lanes]) noexcept {
-            if constexpr (Size == word_size::length)
-                return square_root(sum_rows(rows));
-            else
-                return greatest_of_rows(rows);
-        }
-        /// Zero for rows of zeros.
-        SKALD_INLINE static void store(V size, float* factor, float* scale) noexcept {
-            const V smallest = V::broadcast(least_size), range = max(smallest, size);
-            zero_up_to(size, smallest, V::broadcast(limit) / range).store(factor);
-            zero_up_to(size, smallest, range * V::broadcast(1.0f / limit)).store(scale);
-        }
-    };
-
     /// A row that was made words before: an attention::word_codec whose scale has a line to itself.
     struct stored_words {
         static constexpr std::size_t row_bytes(std::size_t) noexcept { return 0; }  // none is to be fetched
@@ -161,14 +140,20 @@ private:
     };
     static constexpr std::size_t stored_line = lanes * sizeof(float);
 
-    /// Some lines of a row of the next piece as vectors i and i + 1 of a row are read, to the second cache: a few at a time, since a
-    /// processor that waits for many reads nothing else. (A function that does nothing else must be inlined: GCC drops calls of such.)
+    /// Some lines of a row of the next piece as vectors i and i + 1 of a row are read: a few at a time, since a processor that waits for
+    /// many reads nothing else; to the first cache where a piece takes little of it. (A function that does nothing else must be inlined:
+    /// GCC drops calls of such.)
     template <class Codec>
     SKALD_INLINE static void fetch(const std::byte* row, std::size_t i, auto vectors) noexcept {
         constexpr std::size_t line = 64;
         const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
-        for (std::size_t at = line * (i / 2); at < bytes; at += line * shares) __builtin_prefetch(row + at, 0, 2);
+        for (std::size_t at = line * (i / 2); at < bytes; at += line * shares)
+            if (bytes * unit <= most_fetched)
+                __builtin_prefetch(row + at, 0, 3);
+            else
+                __builtin_prefetch(row + at, 0, 2);
     }
+    static constexpr std::size_t most_fetched = 16 * 1024;  // of first caches of 32 KB or more
 
     /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
     /// one, zeros where no run has anything. A row's words are the same either way.
@@ -181,34 +166,27 @@ private:
             zeroed = true;
         };
         each([&]<class Codec>(Codec codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
-            const std::byte *rows[unit], *next[unit];
-            if constexpr (attention::woven_codec<Codec>) {
-                if (n == unit) {  // the first row is all that lay_out() needs
-                    rows[0] = addresses.one(0);
-                    // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
-                    next[0] = addresses.one(std::min(2 * unit, held - 1));
-                    __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
-                    lay_out(codec, rows, next);
-                    whole = true;
-                    return;
-                }
-            }
-            addresses(0, n, rows);
             if (n == unit) {
-                const std::size_t more = std::min(held - unit, unit);
-                addresses(unit, more, next);
-                std::copy(rows + more, rows + unit, next + more);
-                lay_out(codec, rows, next);
                 whole = true;
-                return;
+                if constexpr (attention::woven_codec<Codec>) {  // the first row is all that lay_out() needs
+                    // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
+                    const std::byte *row = addresses.one(0), *next = addresses.one(std::min(2 * unit, held - 1));
+                    __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
+                    return lay_out(codec, rows_by_eight{{row}, 0}, rows_by_eight{{next}, 0});
+                } else if (rows_by_eight rows, next; addresses.by_eight(0, rows)) {
+                    if (held < 2 * unit || !addresses.by_eight(unit, next)) next = rows;
+                    return lay_out(codec, rows, next);
+                }
+                whole = false;
             }
             zero();
+            const std::byte* rows[unit];
+            addresses(0, n, rows);
             for (std::size_t i = 0; i < n; ++i) store_words<Size, Codec>(rows[i], piece_ + (j - at + i) * stored);
         });
         if (whole) return;
         zero();
-        const std::byte* rows[unit];
-        for (std::size_t r = 0; r < unit; ++r) rows[r] = reinterpret_cast<const std::byte*>(piece_ + r * stored);
+        const auto rows = rows_by_eight::from(reinterpret_cast<const std::byte*>(piece_), stored * sizeof(float));
         lay_out(stored_words{}, rows, rows);
     }
 
@@ -221,8 +199,9 @@ private:
         } else {
             V size[lanes];
             for (V& s : size) s = V::zero();
-            for (std::size_t i = 0; i < vectors; ++i) size[0] = measured<Size>::grow(size[0], Codec::template decode<V>(row, i * lanes));
-            measured<Size>::store(measured<Size>::size_of(size), factor, scale);
+            for (std::size_t i = 0; i < vectors; ++i)
+                size[0] = measured<Arch, Size>::grow(size[0], Codec::template decode<V>(row, i * lanes));
+            measured<Arch, Size>::store(measured<Arch, Size>::size_of(size), factor, scale);
         }
         out[0] = scale[0];
         for (std::size_t i = 0; i < vectors; i += 2)
@@ -249,40 +228,59 @@ private:
         }
     }
 
+    /// f(the few queries), as a constant.
+    template <class F>
+    SKALD_INLINE void with_few(const F& f) const noexcept {
+        switch (few_) {
+            case 1: return f(std::integral_constant<std::size_t, 1>{});
+            case 2: return f(std::integral_constant<std::size_t, 2>{});
+            case 3: return f(std::integral_constant<std::size_t, 3>{});
+            default: return f(std::integral_constant<std::size_t, most_few>{});
+        }
+    }
+
     /// The factors and scales of 16 rows.
     template <word_size Size, class Codec>
-    SKALD_INLINE static void measure(const std::byte* const* rows, std::size_t vectors, float* factor, float* scale) noexcept {
+    SKALD_INLINE static void measure(const rows_by_eight& rows, std::size_t first, std::size_t vectors, float* factor,
+                                     float* scale) noexcept {
         if constexpr (attention::word_codec<Codec>) {
-            for (std::size_t r = 0; r < lanes; ++r) scale[r] = Codec::scale(rows[r]);
+            for (std::size_t r = 0; r < lanes; ++r) scale[r] = Codec::scale(rows[first + r]);
         } else {
             V size[lanes];
             for (std::size_t r = 0; r < lanes; ++r) {
-                const std::byte* row = rows[r];
+                const std::byte* row = rows[first + r];
                 V some = V::zero();
-                for (std::size_t i = 0; i < vectors; ++i) some = measured<Size>::grow(some, Codec::template decode<V>(row, i * lanes));
+                for (std::size_t i = 0; i < vectors; ++i)
+                    some = measured<Arch, Size>::grow(some, Codec::template decode<V>(row, i * lanes));
                 size[r] = some;
             }
-            measured<Size>::store(measured<Size>::size_of(size), factor, scale);
+            measured<Arch, Size>::store(measured<Arch, Size>::size_of(size), factor, scale);
         }
     }
 
     template <class Codec>
-    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* const (&rows)[unit],
-                                   const std::byte* const (&next)[unit]) noexcept {
+    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
             Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size, next[0]);
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
                 for (std::size_t h = 0; h < unit; h += lanes)
-                    measure<word_size::length, Codec>(rows + h, vectors, factor + h, key_scale_ + at + h);
+                    measure<word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
+                if constexpr (multiplies_rows)
+                    if (few_ > 0) {
+                        multiplied_ |= 1u << at / unit;
+                        return with_few([&](auto queries) {
+                            for (std::size_t h = 0; h < unit; h += lanes)
+                                multiply_rows<queries, Codec>(at + h, rows, h, next, vectors, factor + h);
+                        });
+                    }
                 alignas(64) std::int32_t words[lanes][lanes];
                 for (std::size_t h = 0; h < unit; h += lanes) {
-                    const std::byte *const *row = rows + h, *const *ahead = next + h;
                     for (std::size_t i = 0; i < vectors; i += 2) {
                         for (std::size_t r = 0; r < lanes; ++r) {
-                            fetch<Codec>(ahead[r], i, vectors);
-                            words_of_row<Codec>(row[r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
+                            fetch<Codec>(next[h + r], i, vectors);
+                            words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
                         }
                         transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
                     }
@@ -290,16 +288,51 @@ private:
             });
     }
 
+    /// products = few queries · 16 keys, rows first … first + 15 of the piece, as they are read.
+    template <std::size_t Q, class Codec>
+    SKALD_INLINE void multiply_rows(std::size_t at, const rows_by_eight& rows, std::size_t first, const rows_by_eight& next, auto vectors,
+                                    const float* factor) noexcept {
+        typename I::reg quads[Q][4];
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < 4; ++k) {
+            typename I::reg sum[Q][4];
+#pragma GCC unroll 4
+            for (auto& some : sum)
+#pragma GCC unroll 4
+                for (auto& s : some) s = I::broadcast(0).part(0);
+            for (std::size_t i = 0; i < vectors; i += 2) {
+                I query[Q];
+#pragma GCC unroll 4
+                for (std::size_t q = 0; q < Q; ++q) query[q] = I::load(few_queries_ + q * pairs_ + i / 2 * lanes);
+#pragma GCC unroll 4
+                for (std::size_t r = 0; r < 4; ++r) {
+                    const std::size_t j = 4 * k + r;
+                    fetch<Codec>(next[first + j], i, vectors);
+                    const I row = words_of_row<Codec>(rows[first + j], i, vectors, V::broadcast(factor[j]));
+#pragma GCC unroll 4
+                    for (std::size_t q = 0; q < Q; ++q) sum[q][r] = words_of<Arch>::dot(sum[q][r], row.part(0), query[q].part(0));
+                }
+            }
+#pragma GCC unroll 4
+            for (std::size_t q = 0; q < Q; ++q) quads[q][k] = words_of<Arch>::quad_sums(sum[q]);
+        }
+#pragma GCC unroll 4
+        for (std::size_t q = 0; q < Q; ++q) {
+            I sums;
+            sums.part(0) = words_of<Arch>::join_quads(quads[q]);
+            sums.store(products_ + q * tile_size + at);
+        }
+    }
+
     template <class Codec>
-    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* const (&rows)[unit],
-                                     const std::byte* const (&next)[unit]) noexcept {
+    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
             Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_, next[0]);
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
                 for (std::size_t h = 0; h < unit; h += lanes)
-                    measure<word_size::greatest, Codec>(rows + h, vectors, factor + h, value_scale_ + at + h);
+                    measure<word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
                 std::int32_t* out = values_ + at / 2 * vectors * lanes;
                 for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
                     const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
@@ -358,8 +391,14 @@ private:
                 multiply_tiles(query_planes_ + query / block * steps_of(width_), key_planes_ + j / lanes, tile_size / lanes,
                                steps_of(width_), count, products_ + j, tile_size);
         else
-            multiply_words<Arch>({queries_ + query * pairs_, pairs_, keys_ + first, tile_size, products_ + first, tile_size, pairs_}, count,
-                                 last - first);
+            for (std::size_t next; first < last; first = next) {
+                const bool done = multiplied_ >> first / unit & 1;
+                for (next = first + unit; next < last && (multiplied_ >> next / unit & 1) == done;) next += unit;
+                if (!done)
+                    multiply_words<Arch>(
+                        {queries_ + query * pairs_, pairs_, keys_ + first, tile_size, products_ + first, tile_size, pairs_}, count,
+                        next - first);
+            }
     }
 
     /// products = weights · values. // (count, width)
@@ -416,7 +455,10 @@ private:
     static void split_tile() noexcept {}
 #endif
 
-    bool may_tile_ = false, by_tiles_ = false;  // in this task, in this tile
+    bool may_tile_ = false, by_tiles_ = false;   // in this task, in this tile
+    std::size_t few_ = 0;                        // queries that rows of keys are multiplied with as they are read; 0: they are laid out
+    const std::int32_t* few_queries_ = nullptr;  // (few, pairs)
+    std::uint32_t multiplied_ = 0;               // pieces of the tile whose products stand, a bit each
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
     float* piece_;                          // (32, 16 + pairs): scales and words of rows that no run has all of

@@ -19,6 +19,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | magnitude(a, b)     | the greater of the magnitudes of floats                                             |
 /// | greatest(v)         | element j is the greatest of v[j], for as many registers as one has lanes           |
 /// | few_greatest(v)     | element j is the greatest of v[j % 4], for 4 registers (512 bits only)              |
+/// | quad_sums(v)        | lane 4 k + j is the sum of lanes 4 k … 4 k + 3 of v[j], of 4 registers (512 bits)   |
+/// | join_quads(v)       | lane 4 k + j is the sum of lanes j, j + 4, … of v[k], of 4 registers (512 bits)     |
 /// | transpose(v)        | lane i of v[j] and lane j of v[i] exchanged, for as many registers as one has lanes |
 template <std::size_t Bytes>
 struct words;
@@ -176,6 +178,17 @@ struct words<64> {
             v[i] = quarters<0x88>(a, c), v[i + 8] = quarters<0xdd>(a, c);
             v[i + 4] = quarters<0x88>(b, d), v[i + 12] = quarters<0xdd>(b, d);
         }
+    }
+    SKALD_INLINE static __m512i quad_sums(const __m512i* v) noexcept {
+        const auto pairs = [](__m512i a, __m512i b) {
+            return _mm512_add_epi32(_mm512_maskz_unpacklo_epi32(0xffff, a, b), _mm512_maskz_unpackhi_epi32(0xffff, a, b));
+        };
+        const __m512i a = pairs(v[0], v[1]), b = pairs(v[2], v[3]);
+        return _mm512_add_epi32(_mm512_maskz_unpacklo_epi64(0xff, a, b), _mm512_maskz_unpackhi_epi64(0xff, a, b));
+    }
+    SKALD_INLINE static __m512i join_quads(const __m512i* v) noexcept {
+        const auto halves = [](__m512i a, __m512i b) { return _mm512_add_epi32(quarters<0x88>(a, b), quarters<0xdd>(a, b)); };
+        return halves(halves(v[0], v[1]), halves(v[2], v[3]));
     }
 
 private:
