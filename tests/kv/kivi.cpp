@@ -170,7 +170,15 @@ TEMPLATE_LIST_TEST_CASE("KIVI lays out words as rows have them one by one", "[kv
                                   pairs = keys ? round_up(width, kv::word_unit) / 2 : kv::lane_count;
                 std::vector<std::int32_t> out(pairs * columns);
                 float scales[kv::word_unit];
-                Codec::template lay_out<ints>(rows[first], width, scales, out.data(), columns, rows[0]);
+                Codec::template scales<ints>(rows[first], scales);
+                Codec::template each_unit<ints>(rows[first], width, rows[0], [&](std::size_t unit, const attention::woven_unit& some) {
+                    for (std::size_t h = 0; h < 2; ++h) {
+                        const std::size_t channel = unit * kv::word_unit + h * kv::lane_count, column = keys ? h * kv::lane_count : channel;
+                        if (!keys && channel >= width) continue;
+                        std::int32_t* at = out.data() + (keys ? unit * kv::lane_count * columns : 0) + column;
+                        Codec::codes::template lay_out<ints>(some.strips[h], some.multiples, some.offsets, at, columns);
+                    }
+                });
                 for (std::size_t r = 0; r < kv::word_unit; ++r) {
                     REQUIRE(scales[r] == Codec::scale(rows[first + r]));
                     for (std::size_t unit = 0; unit * kv::word_unit < width; ++unit) {

@@ -44,12 +44,26 @@ concept word_codec = requires(const std::byte* row) {
 };
 inline constexpr float most_word = 8190.0f, most_length = 32700.0f;
 
-/// A word_codec that keeps the rows of 32 tokens, from a multiple of 32 on, together and can lay all of them out at once. It holds keys or
-/// values, not both.
+/// 32 channels of 32 tokens in codes: a table of 32 steps by 32 columns, whose words are code · multiple + offset of the step. Words i and
+/// i + 16 of the steps stand in one lane, the lower one first. Of keys steps are channels and columns tokens, of values steps are tokens
+/// and columns channels. A strip has 16 columns, a lane each: lines of 16 lanes, each the codes of `pairs` lanes of steps, those of the
+/// lower words from bit 0 on and those of the upper ones from bit 16 on.
+struct woven_unit {
+    const std::byte *multiples, *offsets;  // (16) lanes of two words
+    const std::byte* strips[2];
+};
+
+/// A word_codec that keeps the rows of 32 tokens, from a multiple of 32 on, together in woven units. It holds keys or values, not both.
 ///
-/// C::woven is true. C::lay_out<I>(row, width, scales, out, stride, next) writes the scales (32) and words of the 32 rows from `row` on.
-/// Keys: row u · 16 + i of `out` has channels 32 u + i and 32 u + i + 16 of the 32 tokens; values: row i has tokens i and i + 16. On the
-/// way, the codes of the 32 rows from `next` on are brought to the second cache.
+/// | member                                  | meaning                                                                              |
+/// |-----------------------------------------|--------------------------------------------------------------------------------------|
+/// | woven                                   | true                                                                                 |
+/// | codes                                   | how a strip is kept: codes::bits a code, codes::lay_out<I>() its words               |
+/// | scales<I>(row, out)                     | the scales of the 32 rows from `row` on                                              |
+/// | each_unit<I>(row, width, next, f)       | f(unit number, woven_unit) for each 32 channels of these rows; on the way, the codes |
+/// |                                         | of the 32 rows from `next` on are brought to the second cache                        |
+///
+/// Multiples are not negative; those of values are below 256.
 template <class C>
 concept woven_codec = word_codec<C> && C::woven;
 

@@ -108,21 +108,21 @@ struct channel_codes : detail::woven_rows<channel_codes<Bits, Tokens>> {
         return codes::code(strips(unit_of(row, i / word_unit)) + token / lane_count * codes::strip, i % word_unit, token % lane_count);
     }
 
-    /// The rows of 32 tokens from `row` on. The first rows of a group fetch what all of it has in common. // scales: (32); out: (pairs of
-    /// channels, 32)
     template <class I>
-    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride,
-                        const std::byte* next) noexcept {
-        std::fill_n(scales, word_unit, scale(row));
+    static void scales(const std::byte* row, float* out) noexcept {
+        std::fill_n(out, word_unit, scale(row));
+    }
+    /// The first rows of a group fetch what all of it has in common.
+    template <class I, class F>
+    static void each_unit(const std::byte* row, std::size_t width, const std::byte* next, const F& f) noexcept {
         const std::size_t first = base::token(row) / lane_count * codes::strip, first_next = base::token(next) / lane_count * codes::strip;
         if (first_next == 0) base::fetch(next, units_at);
-        for (std::size_t unit = 0; unit * word_unit < width; ++unit, out += lane_count * out_stride) {
+        for (std::size_t unit = 0; unit * word_unit < width; ++unit) {
             const std::byte *at = unit_of(row, unit), *at_next = unit_of(next, unit);
             if (first_next == 0) base::fetch(at_next, 2 * steps_bytes);
-            for (std::size_t h = 0, strip = 0; h < word_unit; h += lane_count, strip += codes::strip) {
-                base::fetch(strips(at_next) + first_next + strip, codes::strip);
-                codes::template lay_out<I>(strips(at) + first + strip, at, at + steps_bytes, out + h, out_stride);
-            }
+            base::fetch(strips(at_next) + first_next, 2 * codes::strip);
+            const std::byte* strip = strips(at) + first;
+            f(unit, attention::woven_unit{at, at + steps_bytes, {strip, strip + codes::strip}});
         }
     }
 
@@ -216,26 +216,26 @@ struct grouped_token_codes : detail::woven_rows<grouped_token_codes<Bits, Tokens
         return codes::code(unit_of(row, i / word_unit) + strip_at(i, token), token % word_unit, i % lane_count);
     }
 
-    /// The rows of 32 tokens from `row` on. The first rows of a group fetch what all of it has in common. // scales: (32); out: (pairs of
-    /// tokens, width)
     template <class I>
-    static void lay_out(const std::byte* row, std::size_t width, float* scales, std::int32_t* out, std::size_t out_stride,
-                        const std::byte* next) noexcept {
+    static void scales(const std::byte* row, float* out) noexcept {
+        const I tokens = I::load(base::group(row) + scales_at + base::token(row) * sizeof(std::uint16_t));
+        low_bfloat16(tokens).store(out);
+        high_bfloat16(tokens).store(out + lane_count);
+    }
+    /// The first rows of a group fetch what all of it has in common.
+    template <class I, class F>
+    static void each_unit(const std::byte* row, std::size_t width, const std::byte* next, const F& f) noexcept {
         const std::size_t first = base::token(row), first_next = base::token(next);
-        const I tokens = I::load(base::group(row) + scales_at + first * sizeof(std::uint16_t));
-        low_bfloat16(tokens).store(scales);
-        high_bfloat16(tokens).store(scales + lane_count);
         if (first_next == 0) base::fetch(next, units_at);
-        alignas(64) std::byte multiples[base::line];
-        for (std::size_t i = 0; i < width; i += lane_count) {
-            const std::byte *unit = unit_of(row, i / word_unit), *unit_next = unit_of(next, i / word_unit);
-            if (i % word_unit == 0) {
-                if (first_next == 0) base::fetch(unit_next, steps_bytes);
-                I::widen(unit + first).template code_words<8, 0>().store(multiples);
-            }
-            base::fetch(unit_next + strip_at(i, first_next), codes::strip);
-            codes::template lay_out<I>(unit + strip_at(i, first), multiples, unit + Tokens + first * sizeof(std::int16_t), out + i,
-                                       out_stride);
+        for (std::size_t unit = 0; unit * word_unit < width; ++unit) {
+            const std::byte *at = unit_of(row, unit), *at_next = unit_of(next, unit);
+            if (first_next == 0) base::fetch(at_next, steps_bytes);
+            for (std::size_t i = 0; i < word_unit; i += lane_count) base::fetch(at_next + strip_at(i, first_next), codes::strip);
+            alignas(64) std::byte multiples[base::line];
+            I::widen(at + first).template code_words<8, 0>().store(multiples);
+            f(unit,
+              attention::woven_unit{
+                  multiples, at + Tokens + first * sizeof(std::int16_t), {at + strip_at(0, first), at + strip_at(lane_count, first)}});
         }
     }
 

@@ -12,10 +12,10 @@
 
 namespace skald::kv::detail {
 
-/// A strip is 32 steps by 16 columns: lines of 64 bytes, one lane a column, each of which holds some pairs of steps, those of the lower
-/// words and those of the upper ones.
+/// The strips of attention::woven_unit.
 template <std::size_t Bits>
 struct woven_codes {
+    static constexpr std::size_t bits = Bits;
     static constexpr std::size_t line = lane_count * sizeof(std::int32_t);
     static constexpr std::size_t pairs = 16 / Bits;  // a line
     static constexpr std::size_t strip = lane_count / pairs * line;

@@ -7,6 +7,7 @@
 // - a weight is multiplied by its value's scale before it is rounded. Values are at most 8190, a tile's 64 weights a vector of length
 //   32700: |Σ w · v| ≤ 32700 · 8190 · sqrt(64) < 2^31.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include <skald/backend/cpu/attention_softmax.hpp>
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/cpu/attention_tiles.hpp>
+#include <skald/backend/cpu/code_products.hpp>
 #include <skald/backend/cpu/rows_by_eight.hpp>
 #include <skald/backend/cpu/word_sizes.hpp>
 #include <skald/backend/cpu/words.hpp>
@@ -37,6 +39,7 @@ class word_fold {
     static constexpr std::size_t unit = 2 * lanes;          // words lie in pairs of columns, and of positions, i and i + 16 of each unit
     static constexpr bool multiplies_rows = I::parts == 1;  // shorter registers are too few
     static constexpr std::size_t most_few = 4;              // queries that cost less a row of keys than laying it out does
+    static constexpr std::size_t most_of_codes = 8;         // the same of codes
     static constexpr float length = attention::most_length;
 
 public:
@@ -92,13 +95,13 @@ public:
         if (may_tile_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
-    /// Positions [from, to) of the tile, in pieces of 32, for queries [query, query + queries): where these are few, and keys are rows,
-    /// they are multiplied on the way and not laid out.
+    /// Positions [from, to) of the tile, in pieces of 32, for queries [query, query + queries). Where these are few, keys are multiplied on
+    /// the way and not laid out, and codes of values are left to fold().
     template <class Source>
     void read(std::size_t from, std::size_t to, const Source& source, std::size_t query, std::size_t queries) noexcept {
-        few_ = multiplies_rows && queries <= most_few ? queries : 0;
+        few_ = multiplies_rows && queries <= most_of_codes ? queries : 0;
         few_queries_ = queries_ + query * pairs_;
-        multiplied_ = 0;
+        multiplied_ = left_ = 0;
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
             read_piece<word_size::length>(
@@ -228,10 +231,10 @@ private:
         }
     }
 
-    /// f(the few queries), as a constant.
+    /// f(n), one to four, as a constant.
     template <class F>
-    SKALD_INLINE void with_few(const F& f) const noexcept {
-        switch (few_) {
+    SKALD_INLINE static void with_few(std::size_t n, const F& f) noexcept {
+        switch (n) {
             case 1: return f(std::integral_constant<std::size_t, 1>{});
             case 2: return f(std::integral_constant<std::size_t, 2>{});
             case 3: return f(std::integral_constant<std::size_t, 3>{});
@@ -261,16 +264,28 @@ private:
     template <class Codec>
     SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::template lay_out<I>(rows[0], width_, key_scale_ + at, keys_ + at, tile_size, next[0]);
+            Codec::template scales<I>(rows[0], key_scale_ + at);
+            if constexpr (multiplies_rows)
+                if (few_ > 0) {
+                    multiplied_ |= 1u << at / unit;
+                    for (std::size_t q = 0; q < few_; q += most_few)
+                        with_few(few_ - q, [&](auto queries) { multiply_key_codes<queries, Codec>(q, at, rows[0], next[0]); });
+                    return;
+                }
+            Codec::template each_unit<I>(rows[0], width_, next[0], [&](std::size_t i, const attention::woven_unit& some) {
+                for (std::size_t h = 0; h < 2; ++h)
+                    Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
+                                                      keys_ + i * lanes * tile_size + at + h * lanes, tile_size);
+            });
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
                 for (std::size_t h = 0; h < unit; h += lanes)
                     measure<word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
                 if constexpr (multiplies_rows)
-                    if (few_ > 0) {
+                    if (few_ > 0 && few_ <= most_few) {
                         multiplied_ |= 1u << at / unit;
-                        return with_few([&](auto queries) {
+                        return with_few(few_, [&](auto queries) {
                             for (std::size_t h = 0; h < unit; h += lanes)
                                 multiply_rows<queries, Codec>(at + h, rows, h, next, vectors, factor + h);
                         });
@@ -327,7 +342,18 @@ private:
     template <class Codec>
     SKALD_INLINE void lay_out_values(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
         if constexpr (attention::woven_codec<Codec>) {
-            Codec::template lay_out<I>(rows[0], width_, value_scale_ + at, values_ + at / 2 * width_, width_, next[0]);
+            Codec::template scales<I>(rows[0], value_scale_ + at);
+            if constexpr (multiplies_rows)
+                if (few_ > 0) {
+                    left_ |= 1u << at / unit;
+                    left_piece_[at / unit] = {rows[0], next[0], &word_fold::multiply_value_codes<Codec>};
+                    return;
+                }
+            Codec::template each_unit<I>(rows[0], width_, next[0], [&](std::size_t i, const attention::woven_unit& some) {
+                for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h)
+                    Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
+                                                      values_ + at / 2 * width_ + i * unit + h * lanes, width_);
+            });
         } else
             with_vectors([&](auto vectors) {
                 alignas(64) float factor[unit] = {};
@@ -354,6 +380,37 @@ private:
                         }
                     }
                 }
+            });
+    }
+
+    /// products = some of the few queries, from q on, · 32 keys in codes.
+    template <std::size_t Q, class Codec>
+    void multiply_key_codes(std::size_t q, std::size_t at, const std::byte* row, const std::byte* next) noexcept {
+        code_sums<Arch, Q> sums;
+        Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
+            sums.template add<typename Codec::codes>(few_queries_ + q * pairs_ + i * lanes, pairs_, some);
+        });
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < Q; ++k)
+            for (std::size_t h = 0; h < 2; ++h) sums.sum(h, k).store(products_ + (q + k) * tile_size + at + h * lanes);
+    }
+
+    /// Products of `count` weights with 32 values in codes; added to what stands there, or instead of it.
+    template <class Codec>
+    void multiply_value_codes(std::size_t at, std::size_t count, bool add, const std::byte* row, const std::byte* next) noexcept {
+        for (std::size_t q = 0; q < count; q += most_few)
+            with_few(count - q, [&](auto queries) {
+                Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
+                    code_sums<Arch, queries> sums;
+                    sums.template add<typename Codec::codes>(weight_words_ + (q * tile_size + at) / 2, tile_size / 2, some);
+#pragma GCC unroll 4
+                    for (std::size_t k = 0; k < queries; ++k)
+                        for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h) {
+                            std::int32_t* out = products_ + (q + k) * width_ + i * unit + h * lanes;
+                            const I sum = sums.sum(h, k);
+                            (add ? sums.add(sum, I::load(out)) : sum).store(out);
+                        }
+                });
             });
     }
 
@@ -404,10 +461,22 @@ private:
     /// products = weights · values. // (count, width)
     void multiply_values(std::size_t count, std::size_t first, std::size_t last) noexcept {
         constexpr std::size_t pairs = tile_size / 2;
-        if (!by_tiles_)
-            return multiply_words<Arch>(
-                {weight_words_ + first / 2, pairs, values_ + first / 2 * width_, width_, products_, width_, (last - first) / 2}, count,
-                width_);
+        if (!by_tiles_) {
+            static_assert(tile_size == 2 * unit, "what is laid out of a tile lies together");
+            const std::uint32_t all = (1u << last / unit) - (1u << first / unit), laid_out = all & ~left_;
+            if (laid_out != 0) {
+                const std::size_t from = static_cast<std::size_t>(std::countr_zero(laid_out)) * lanes,  // pairs
+                    to = static_cast<std::size_t>(std::bit_width(laid_out)) * lanes;
+                multiply_words<Arch>({weight_words_ + from, pairs, values_ + from * width_, width_, products_, width_, to - from}, count,
+                                     width_);
+            }
+            for (std::size_t i = first / unit; i < last / unit; ++i)
+                if (left_ >> i & 1) {
+                    const auto& [row, next, multiply] = left_piece_[i];
+                    (this->*multiply)(i * unit, count, laid_out != 0 || i > first / unit, row, next);
+                }
+            return;
+        }
         for (std::size_t q = 0; q < count; ++q) {
             std::fill_n(weight_words_ + q * pairs, first / 2, 0);
             std::fill(weight_words_ + q * pairs + last / 2, weight_words_ + (q + 1) * pairs, 0);
@@ -459,6 +528,11 @@ private:
     std::size_t few_ = 0;                        // queries that rows of keys are multiplied with as they are read; 0: they are laid out
     const std::int32_t* few_queries_ = nullptr;  // (few, pairs)
     std::uint32_t multiplied_ = 0;               // pieces of the tile whose products stand, a bit each
+    std::uint32_t left_ = 0;                     // pieces whose values are left in codes
+    struct {
+        const std::byte *row, *next;
+        void (word_fold::*multiply)(std::size_t at, std::size_t count, bool add, const std::byte* row, const std::byte* next) noexcept;
+    } left_piece_[tile_size / unit];
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;
     float* piece_;                          // (32, 16 + pairs): scales and words of rows that no run has all of
