@@ -175,7 +175,7 @@ private:
                     // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
                     const std::byte *row = addresses.one(0), *next = addresses.one(std::min(2 * unit, held - 1));
                     __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
-                    return lay_out(codec, rows_by_eight{{row}, 0}, rows_by_eight{{next}, 0});
+                    return lay_out(codec, row, next);
                 } else if (rows_by_eight rows, next; addresses.by_eight(0, rows)) {
                     if (held < 2 * unit || !addresses.by_eight(unit, next)) next = rows;
                     return lay_out(codec, rows, next);
@@ -231,17 +231,6 @@ private:
         }
     }
 
-    /// f(n), one to four, as a constant.
-    template <class F>
-    SKALD_INLINE static void with_few(std::size_t n, const F& f) noexcept {
-        switch (n) {
-            case 1: return f(std::integral_constant<std::size_t, 1>{});
-            case 2: return f(std::integral_constant<std::size_t, 2>{});
-            case 3: return f(std::integral_constant<std::size_t, 3>{});
-            default: return f(std::integral_constant<std::size_t, most_few>{});
-        }
-    }
-
     /// The factors and scales of 16 rows.
     template <word_size Size, class Codec>
     SKALD_INLINE static void measure(const rows_by_eight& rows, std::size_t first, std::size_t vectors, float* factor,
@@ -262,45 +251,46 @@ private:
     }
 
     template <class Codec>
+    SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const std::byte* row, const std::byte* next) noexcept {
+        Codec::template scales<I>(row, key_scale_ + at);
+        if constexpr (multiplies_rows)
+            if (few_ > 0) {
+                multiplied_ |= 1u << at / unit;
+                multiply_key_codes<Arch, Codec>({few_queries_, pairs_, few_, row, next, width_, products_ + at, tile_size});
+                return;
+            }
+        Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
+            for (std::size_t h = 0; h < 2; ++h)
+                Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
+                                                  keys_ + i * lanes * tile_size + at + h * lanes, tile_size);
+        });
+    }
+
+    template <class Codec>
     SKALD_INLINE void lay_out_keys(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
-        if constexpr (attention::woven_codec<Codec>) {
-            Codec::template scales<I>(rows[0], key_scale_ + at);
+        with_vectors([&](auto vectors) {
+            alignas(64) float factor[unit] = {};
+            for (std::size_t h = 0; h < unit; h += lanes)
+                measure<word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
             if constexpr (multiplies_rows)
-                if (few_ > 0) {
+                if (few_ > 0 && few_ <= most_few) {
                     multiplied_ |= 1u << at / unit;
-                    for (std::size_t q = 0; q < few_; q += most_few)
-                        with_few(few_ - q, [&](auto queries) { multiply_key_codes<queries, Codec>(q, at, rows[0], next[0]); });
-                    return;
+                    return with_few(few_, [&](auto queries) {
+                        for (std::size_t h = 0; h < unit; h += lanes)
+                            multiply_rows<queries, Codec>(at + h, rows, h, next, vectors, factor + h);
+                    });
                 }
-            Codec::template each_unit<I>(rows[0], width_, next[0], [&](std::size_t i, const attention::woven_unit& some) {
-                for (std::size_t h = 0; h < 2; ++h)
-                    Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
-                                                      keys_ + i * lanes * tile_size + at + h * lanes, tile_size);
-            });
-        } else
-            with_vectors([&](auto vectors) {
-                alignas(64) float factor[unit] = {};
-                for (std::size_t h = 0; h < unit; h += lanes)
-                    measure<word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
-                if constexpr (multiplies_rows)
-                    if (few_ > 0 && few_ <= most_few) {
-                        multiplied_ |= 1u << at / unit;
-                        return with_few(few_, [&](auto queries) {
-                            for (std::size_t h = 0; h < unit; h += lanes)
-                                multiply_rows<queries, Codec>(at + h, rows, h, next, vectors, factor + h);
-                        });
+            alignas(64) std::int32_t words[lanes][lanes];
+            for (std::size_t h = 0; h < unit; h += lanes) {
+                for (std::size_t i = 0; i < vectors; i += 2) {
+                    for (std::size_t r = 0; r < lanes; ++r) {
+                        fetch<Codec>(next[h + r], i, vectors);
+                        words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
                     }
-                alignas(64) std::int32_t words[lanes][lanes];
-                for (std::size_t h = 0; h < unit; h += lanes) {
-                    for (std::size_t i = 0; i < vectors; i += 2) {
-                        for (std::size_t r = 0; r < lanes; ++r) {
-                            fetch<Codec>(next[h + r], i, vectors);
-                            words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
-                        }
-                        transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
-                    }
+                    transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
                 }
-            });
+            }
+        });
     }
 
     /// products = few queries · 16 keys, rows first … first + 15 of the piece, as they are read.
@@ -340,78 +330,49 @@ private:
     }
 
     template <class Codec>
+    SKALD_INLINE void lay_out_values(std::size_t at, Codec, const std::byte* row, const std::byte* next) noexcept {
+        Codec::template scales<I>(row, value_scale_ + at);
+        if constexpr (multiplies_rows)
+            if (few_ > 0) {
+                left_ |= 1u << at / unit;
+                left_piece_[at / unit] = {row, next, &multiply_value_codes<Arch, Codec>};
+                return;
+            }
+        Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
+            for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h)
+                Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
+                                                  values_ + at / 2 * width_ + i * unit + h * lanes, width_);
+        });
+    }
+
+    template <class Codec>
     SKALD_INLINE void lay_out_values(std::size_t at, Codec, const rows_by_eight& rows, const rows_by_eight& next) noexcept {
-        if constexpr (attention::woven_codec<Codec>) {
-            Codec::template scales<I>(rows[0], value_scale_ + at);
-            if constexpr (multiplies_rows)
-                if (few_ > 0) {
-                    left_ |= 1u << at / unit;
-                    left_piece_[at / unit] = {rows[0], next[0], &word_fold::multiply_value_codes<Codec>};
-                    return;
-                }
-            Codec::template each_unit<I>(rows[0], width_, next[0], [&](std::size_t i, const attention::woven_unit& some) {
-                for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h)
-                    Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
-                                                      values_ + at / 2 * width_ + i * unit + h * lanes, width_);
-            });
-        } else
-            with_vectors([&](auto vectors) {
-                alignas(64) float factor[unit] = {};
-                for (std::size_t h = 0; h < unit; h += lanes)
-                    measure<word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
-                std::int32_t* out = values_ + at / 2 * vectors * lanes;
-                for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
-                    const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
-                    if constexpr (attention::word_codec<Codec>) {
-                        for (std::size_t i = 0; i < vectors; i += 2) {
-                            fetch<Codec>(ahead[0], i, vectors);
-                            fetch<Codec>(ahead[1], i, vectors);
-                            const I a = Codec::template words<I>(row[0], i / 2), b = Codec::template words<I>(row[1], i / 2);
-                            low_words(a, b).store(out + i * lanes);
-                            if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
-                        }
-                    } else {
-                        const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
-                        for (std::size_t i = 0; i < vectors; ++i) {
-                            fetch<Codec>(ahead[i % 2], i, vectors);
-                            low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
-                                      to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
-                                .store(out + i * lanes);
-                        }
+        with_vectors([&](auto vectors) {
+            alignas(64) float factor[unit] = {};
+            for (std::size_t h = 0; h < unit; h += lanes)
+                measure<word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
+            std::int32_t* out = values_ + at / 2 * vectors * lanes;
+            for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
+                const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
+                if constexpr (attention::word_codec<Codec>) {
+                    for (std::size_t i = 0; i < vectors; i += 2) {
+                        fetch<Codec>(ahead[0], i, vectors);
+                        fetch<Codec>(ahead[1], i, vectors);
+                        const I a = Codec::template words<I>(row[0], i / 2), b = Codec::template words<I>(row[1], i / 2);
+                        low_words(a, b).store(out + i * lanes);
+                        if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
+                    }
+                } else {
+                    const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
+                    for (std::size_t i = 0; i < vectors; ++i) {
+                        fetch<Codec>(ahead[i % 2], i, vectors);
+                        low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
+                                  to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
+                            .store(out + i * lanes);
                     }
                 }
-            });
-    }
-
-    /// products = some of the few queries, from q on, · 32 keys in codes.
-    template <std::size_t Q, class Codec>
-    void multiply_key_codes(std::size_t q, std::size_t at, const std::byte* row, const std::byte* next) noexcept {
-        code_sums<Arch, Q> sums;
-        Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
-            sums.template add<typename Codec::codes>(few_queries_ + q * pairs_ + i * lanes, pairs_, some);
+            }
         });
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < Q; ++k)
-            for (std::size_t h = 0; h < 2; ++h) sums.sum(h, k).store(products_ + (q + k) * tile_size + at + h * lanes);
-    }
-
-    /// Products of `count` weights with 32 values in codes; added to what stands there, or instead of it.
-    template <class Codec>
-    void multiply_value_codes(std::size_t at, std::size_t count, bool add, const std::byte* row, const std::byte* next) noexcept {
-        for (std::size_t q = 0; q < count; q += most_few)
-            with_few(count - q, [&](auto queries) {
-                Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
-                    code_sums<Arch, queries> sums;
-                    sums.template add<typename Codec::codes>(weight_words_ + (q * tile_size + at) / 2, tile_size / 2, some);
-#pragma GCC unroll 4
-                    for (std::size_t k = 0; k < queries; ++k)
-                        for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h) {
-                            std::int32_t* out = products_ + (q + k) * width_ + i * unit + h * lanes;
-                            const I sum = sums.sum(h, k);
-                            (add ? sums.add(sum, I::load(out)) : sum).store(out);
-                        }
-                });
-            });
     }
 
     /// At most 16 queries.
@@ -473,7 +434,8 @@ private:
             for (std::size_t i = first / unit; i < last / unit; ++i)
                 if (left_ >> i & 1) {
                     const auto& [row, next, multiply] = left_piece_[i];
-                    (this->*multiply)(i * unit, count, laid_out != 0 || i > first / unit, row, next);
+                    multiply({weight_words_ + i * lanes, pairs, count, row, next, width_, products_, width_},
+                             laid_out != 0 || i > first / unit);
                 }
             return;
         }
@@ -531,7 +493,7 @@ private:
     std::uint32_t left_ = 0;                     // pieces whose values are left in codes
     struct {
         const std::byte *row, *next;
-        void (word_fold::*multiply)(std::size_t at, std::size_t count, bool add, const std::byte* row, const std::byte* next) noexcept;
+        void (*multiply)(const code_product&, bool add) noexcept;
     } left_piece_[tile_size / unit];
     std::optional<tiles> tiles_;
     std::size_t width_, pairs_;

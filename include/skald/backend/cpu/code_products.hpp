@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include <skald/backend/attention.hpp>
@@ -50,15 +51,12 @@ public:
             for (std::size_t h = 0; h < 2; ++h) sum_[h][q] = native::add(sum[0][h][q], sum[1][h][q]);
     }
 
-    /// The sums of row q and of columns 0 … 15 or 16 … 31.
-    SKALD_INLINE I sum(std::size_t half, std::size_t q) const noexcept {
-        I out = I::broadcast(native::sum(offsets_[q]));
-        out.part(0) = native::add(out.part(0), sum_[half][q]);
-        return out;
-    }
-    SKALD_INLINE static I add(I a, I b) noexcept {
-        a.part(0) = native::add(a.part(0), b.part(0));
-        return a;
+    /// f(row, half, sums of columns 0 … 15 or 16 … 31)
+    template <class F>
+    SKALD_INLINE void each(const F& f) const noexcept {
+        const reg some[4] = {offsets_[0], offsets_[1 % Q], offsets_[2 % Q], offsets_[3 % Q]};
+        const reg all = native::each_sum(some);
+        each_row<0>(all, f);
     }
 
 private:
@@ -80,7 +78,94 @@ private:
         if constexpr (N + 1 < Codes::pairs) add_pairs<Codes, N + 1>(rows, stride, multiples, a, b, sum);
     }
 
+    template <int K, class F>
+    SKALD_INLINE void each_row(reg offsets, const F& f) const noexcept {
+        const reg start = native::template broadcast_each<K>(offsets);
+#pragma GCC unroll 2
+        for (std::size_t h = 0; h < 2; ++h) {
+            I out;
+            out.part(0) = native::add(sum_[h][K], start);
+            f(K, h, out);
+        }
+        if constexpr (K + 1 < Q) each_row<K + 1>(offsets, f);
+    }
+
     reg sum_[2][Q], offsets_[Q];
 };
+
+template <class Codes, class Arch, std::size_t Q>
+[[gnu::noinline]] void add_unit(code_sums<Arch, Q>& sums, const std::int32_t* rows, std::size_t stride,
+                                const attention::woven_unit& unit) noexcept {
+    sums.template add<Codes>(rows, stride, unit);
+}
+
+/// c = rows · unit, or what it was and that, in one or two halves of its columns.
+template <class Codes, class Arch, std::size_t Q>
+[[gnu::noinline]] void multiply_unit(const std::int32_t* rows, std::size_t stride, const attention::woven_unit& unit, std::int32_t* c,
+                                     std::size_t c_stride, std::size_t halves, bool add) noexcept {
+    code_sums<Arch, Q> sums;
+    sums.template add<Codes>(rows, stride, unit);
+    sums.each([&](std::size_t r, std::size_t h, simd_int<Arch> sum) {
+        if (h == halves) return;
+        std::int32_t* out = c + r * c_stride + h * lanes;
+        if (add) sum.part(0) = words_of<Arch>::add(sum.part(0), simd_int<Arch>::load(out).part(0));
+        sum.store(out);
+    });
+}
+
+/// f(n), one to four, as a constant.
+template <class F>
+SKALD_INLINE void with_few(std::size_t n, const F& f) noexcept {
+    switch (n) {
+        case 1: return f(std::integral_constant<std::size_t, 1>{});
+        case 2: return f(std::integral_constant<std::size_t, 2>{});
+        case 3: return f(std::integral_constant<std::size_t, 3>{});
+        default: return f(std::integral_constant<std::size_t, 4>{});
+    }
+}
+
+/// Operands of a product of words with 32 rows in codes: c = a · keys, or a · values.
+struct code_product {
+    const std::int32_t* a;  // (count, pairs), rows a_stride apart
+    std::size_t a_stride, count;
+    const std::byte *row, *next;  // the codec's, and what it fetches
+    std::size_t width;
+    std::int32_t* c;  // (count, 32) or (count, width), rows c_stride apart
+    std::size_t c_stride;
+};
+
+/// Rows first … first + Q - 1 of it. What a unit is multiplied by is a call of its own, so that sums stay in registers.
+template <class Arch, attention::woven_codec Codec, std::size_t Q>
+void multiply_some_keys(const code_product& p, std::size_t first) noexcept {
+    using I = simd_int<Arch>;
+    const std::int32_t* a = p.a + first * p.a_stride;
+    code_sums<Arch, Q> sums;
+    Codec::template each_unit<I>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
+        add_unit<typename Codec::codes>(sums, a + i * lanes, p.a_stride, unit);
+    });
+    sums.each([&](std::size_t r, std::size_t h, I sum) { sum.store(p.c + (first + r) * p.c_stride + h * lanes); });
+}
+
+template <class Arch, attention::woven_codec Codec, std::size_t Q>
+void multiply_some_values(const code_product& p, std::size_t first, bool add) noexcept {
+    const std::int32_t* a = p.a + first * p.a_stride;
+    std::int32_t* c = p.c + first * p.c_stride;
+    Codec::template each_unit<simd_int<Arch>>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
+        const std::size_t column = i * 2 * lanes, halves = column + lanes < p.width ? 2 : 1;
+        multiply_unit<typename Codec::codes, Arch, Q>(a, p.a_stride, unit, c + column, p.c_stride, halves, add);
+    });
+}
+
+template <class Arch, attention::woven_codec Codec>
+void multiply_key_codes(const code_product& p) noexcept {
+    for (std::size_t i = 0; i < p.count; i += 4) with_few(p.count - i, [&](auto rows) { multiply_some_keys<Arch, Codec, rows>(p, i); });
+}
+
+/// add: to what stands in c, not instead of it.
+template <class Arch, attention::woven_codec Codec>
+void multiply_value_codes(const code_product& p, bool add) noexcept {
+    for (std::size_t i = 0; i < p.count; i += 4)
+        with_few(p.count - i, [&](auto rows) { multiply_some_values<Arch, Codec, rows>(p, i, add); });
+}
 
 }  // namespace skald::inline SKALD_ISA::kernels

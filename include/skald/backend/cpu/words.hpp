@@ -21,7 +21,9 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | few_greatest(v)     | element j is the greatest of v[j % 4], for 4 registers (512 bits only)              |
 /// | quad_sums(v)        | lane 4 k + j is the sum of lanes 4 k … 4 k + 3 of v[j], of 4 registers (512 bits)   |
 /// | join_quads(v)       | lane 4 k + j is the sum of lanes j, j + 4, … of v[k], of 4 registers (512 bits)     |
-/// | add(a, b), sum(a)   | lane by lane, of all lanes; modulo 2^32 (512 bits only)                              |
+/// | each_sum(v)         | lane 4 k + j is the sum of all lanes of v[j], of 4 registers (512 bits)             |
+/// | broadcast_each<J>(a)| lane 4 k + j is lane 4 k + J (512 bits)                                             |
+/// | add(a, b)           | lane by lane (512 bits)                                                             |
 /// | transpose(v)        | lane i of v[j] and lane j of v[i] exchanged, for as many registers as one has lanes |
 template <std::size_t Bytes>
 struct words;
@@ -181,18 +183,20 @@ struct words<64> {
         }
     }
     SKALD_INLINE static __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi32(a, b); }
-    SKALD_INLINE static std::int32_t sum(__m512i a) noexcept {
-        const __m256i half = _mm256_add_epi32(_mm512_maskz_extracti32x8_epi32(0xff, a, 0), _mm512_maskz_extracti32x8_epi32(0xff, a, 1));
-        __m128i quarter = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        quarter = _mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0x4e));
-        return _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0xb1)));
-    }
     SKALD_INLINE static __m512i quad_sums(const __m512i* v) noexcept {
         const auto pairs = [](__m512i a, __m512i b) {
             return _mm512_add_epi32(_mm512_maskz_unpacklo_epi32(0xffff, a, b), _mm512_maskz_unpackhi_epi32(0xffff, a, b));
         };
         const __m512i a = pairs(v[0], v[1]), b = pairs(v[2], v[3]);
         return _mm512_add_epi32(_mm512_maskz_unpacklo_epi64(0xff, a, b), _mm512_maskz_unpackhi_epi64(0xff, a, b));
+    }
+    SKALD_INLINE static __m512i each_sum(const __m512i* v) noexcept {
+        const __m512i a = quad_sums(v), b = _mm512_add_epi32(a, quarters<0x4e>(a, a));
+        return _mm512_add_epi32(b, quarters<0xb1>(b, b));
+    }
+    template <int J>
+    SKALD_INLINE static __m512i broadcast_each(__m512i a) noexcept {
+        return _mm512_maskz_shuffle_epi32(0xffff, a, static_cast<_MM_PERM_ENUM>(0x55 * J));
     }
     SKALD_INLINE static __m512i join_quads(const __m512i* v) noexcept {
         const auto halves = [](__m512i a, __m512i b) { return _mm512_add_epi32(quarters<0x88>(a, b), quarters<0xdd>(a, b)); };
