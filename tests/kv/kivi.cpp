@@ -206,6 +206,60 @@ TEMPLATE_LIST_TEST_CASE("KIVI lays out words as rows have them one by one", "[kv
     }
 }
 
+TEMPLATE_LIST_TEST_CASE("KIVI's codes are multiplied as their words are", "[kv]", groups) {
+    if constexpr (ints::parts == 1) {  // elsewhere they are laid out
+        const std::size_t rows = 4, columns = kv::word_unit;
+        for (const std::size_t width : {16, 48, 64, 512})
+            for (const bool keys : {true, false}) {
+                CAPTURE(width, keys);
+                const auto bytes = sealed<TestType, vector>(group_of<TestType>(width, static_cast<unsigned>(width), 5.0f), width, keys);
+                const std::size_t words = keys ? round_up(width, kv::word_unit) : kv::word_unit, out = keys ? columns : width;
+                std::vector<std::int32_t> left(rows * words / 2);
+                for (std::size_t i = 0; i < left.size(); ++i) left[i] = static_cast<std::int32_t>(i * 2654435761u);
+                const auto left_word = [&](std::size_t i) { return static_cast<std::int16_t>(left[i / 2] >> 16 * (i % 2)); };
+                std::vector<const std::byte*> at(TestType::tokens);
+                each_row<TestType>(bytes, width, keys, [&](const std::byte* row, std::size_t r, auto) { at[r] = row; });
+                const auto check = [&]<class Codec>(Codec, std::size_t first, std::size_t count, bool add) {
+                    std::vector<std::int32_t> c(rows * out, 5), expected(c);
+                    std::vector<std::int16_t> word(kv::word_unit * round_up(width, kv::word_unit));  // row by row, in the order of words
+                    for (std::size_t r = 0; r < kv::word_unit; ++r)
+                        for (std::size_t unit = 0; unit * kv::word_unit < width; ++unit)
+                            Codec::template words<ints>(at[first + r], unit)
+                                .store(word.data() + r * round_up(width, kv::word_unit) + unit * kv::word_unit);
+                    for (std::size_t q = 0; q < count; ++q)
+                        for (std::size_t j = 0; j < out; ++j) {
+                            std::uint32_t sum = add ? 5 : 0;
+                            for (std::size_t i = 0; i < words; ++i) {
+                                // Word i of a pair is step i / 2 or i / 2 + 16 of its unit.
+                                const std::size_t step = i / kv::word_unit * kv::word_unit + i % kv::word_unit / 2 + i % 2 * kv::lane_count;
+                                const std::size_t row = keys ? j : step, channel = keys ? step : j;
+                                const std::size_t in_unit = channel % kv::word_unit;
+                                const std::size_t place = channel - in_unit + in_unit % kv::lane_count * 2 + in_unit / kv::lane_count;
+                                sum += static_cast<std::uint32_t>(left_word(q * words + i)) *
+                                       static_cast<std::uint32_t>(word[row * round_up(width, kv::word_unit) + place]);
+                            }
+                            expected[q * out + j] = static_cast<std::int32_t>(sum);
+                        }
+                    const kernels::code_product product{
+                        reinterpret_cast<const std::int32_t*>(left.data()), words / 2, count, at[first], at[0], width, c.data(), out};
+                    if constexpr (std::is_same_v<Codec, typename TestType::key_codec>)
+                        kernels::multiply_key_codes<default_arch, Codec>(product);
+                    else
+                        kernels::multiply_value_codes<default_arch, Codec>(product, add);
+                    CHECK(c == expected);
+                };
+                for (std::size_t first = 0; first < TestType::tokens; first += kv::word_unit)
+                    for (const std::size_t count : {1, 2, 3, 4}) {
+                        CAPTURE(first, count);
+                        if (keys)
+                            check(typename TestType::key_codec{}, first, count, false);
+                        else
+                            for (const bool add : {false, true}) check(typename TestType::value_codec{}, first, count, add);
+                    }
+            }
+    }
+}
+
 TEMPLATE_LIST_TEST_CASE("KIVI's words are in bounds whatever is sealed", "[kv]", groups) {
     const std::size_t width = 64;
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 3e38f, 1e-42f, 0.0f})

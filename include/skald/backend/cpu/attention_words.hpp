@@ -22,6 +22,7 @@
 #include <skald/backend/cpu/attention_state.hpp>
 #include <skald/backend/cpu/attention_tiles.hpp>
 #include <skald/backend/cpu/code_products.hpp>
+#include <skald/backend/cpu/row_words.hpp>
 #include <skald/backend/cpu/rows_by_eight.hpp>
 #include <skald/backend/cpu/word_sizes.hpp>
 #include <skald/backend/cpu/words.hpp>
@@ -38,8 +39,7 @@ class word_fold {
     static constexpr std::size_t block = 16;                // queries folded together
     static constexpr std::size_t unit = 2 * lanes;          // words lie in pairs of columns, and of positions, i and i + 16 of each unit
     static constexpr bool multiplies_rows = I::parts == 1;  // shorter registers are too few
-    static constexpr std::size_t most_few = 4;              // queries that cost less a row of keys than laying it out does
-    static constexpr std::size_t most_of_codes = 8;         // the same of codes
+    static constexpr std::size_t most_few = 4;              // queries that cost less a row than laying it out does
     static constexpr float length = attention::most_length;
 
 public:
@@ -99,7 +99,7 @@ public:
     /// the way and not laid out, and codes of values are left to fold().
     template <class Source>
     void read(std::size_t from, std::size_t to, const Source& source, std::size_t query, std::size_t queries) noexcept {
-        few_ = multiplies_rows && queries <= most_of_codes ? queries : 0;
+        few_ = multiplies_rows && queries <= most_few ? queries : 0;
         few_queries_ = queries_ + query * pairs_;
         multiplied_ = left_ = 0;
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
@@ -142,21 +142,6 @@ private:
         }
     };
     static constexpr std::size_t stored_line = lanes * sizeof(float);
-
-    /// Some lines of a row of the next piece as vectors i and i + 1 of a row are read: a few at a time, since a processor that waits for
-    /// many reads nothing else; to the first cache where a piece takes little of it. (A function that does nothing else must be inlined:
-    /// GCC drops calls of such.)
-    template <class Codec>
-    SKALD_INLINE static void fetch(const std::byte* row, std::size_t i, auto vectors) noexcept {
-        constexpr std::size_t line = 64;
-        const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
-        for (std::size_t at = line * (i / 2); at < bytes; at += line * shares)
-            if (bytes * unit <= most_fetched)
-                __builtin_prefetch(row + at, 0, 3);
-            else
-                __builtin_prefetch(row + at, 0, 2);
-    }
-    static constexpr std::size_t most_fetched = 16 * 1024;  // of first caches of 32 KB or more
 
     /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
     /// one, zeros where no run has anything. A row's words are the same either way.
@@ -211,16 +196,6 @@ private:
             words_of_row<Codec>(row, i, vectors, V::broadcast(factor[0])).store(out + (i / 2 + 1) * lanes);
     }
 
-    /// Vectors i and i + 1 of a row in words.
-    template <class Codec>
-    SKALD_INLINE static I words_of_row(const std::byte* row, std::size_t i, std::size_t vectors, V factor) noexcept {
-        if constexpr (attention::word_codec<Codec>)
-            return Codec::template words<I>(row, i / 2);
-        else
-            return low_words(to_words<Arch>(Codec::template decode<V>(row, i * lanes), factor),
-                             i + 1 < vectors ? to_words<Arch>(Codec::template decode<V>(row, (i + 1) * lanes), factor) : I::broadcast(0));
-    }
-
     /// f(the head's vectors), as a constant where heads are common.
     template <class F>
     SKALD_INLINE void with_vectors(const F& f) const noexcept {
@@ -228,25 +203,6 @@ private:
             case 4 * lanes: return f(std::integral_constant<std::size_t, 4>{});
             case 8 * lanes: return f(std::integral_constant<std::size_t, 8>{});
             default: return f(width_ / lanes);
-        }
-    }
-
-    /// The factors and scales of 16 rows.
-    template <word_size Size, class Codec>
-    SKALD_INLINE static void measure(const rows_by_eight& rows, std::size_t first, std::size_t vectors, float* factor,
-                                     float* scale) noexcept {
-        if constexpr (attention::word_codec<Codec>) {
-            for (std::size_t r = 0; r < lanes; ++r) scale[r] = Codec::scale(rows[first + r]);
-        } else {
-            V size[lanes];
-            for (std::size_t r = 0; r < lanes; ++r) {
-                const std::byte* row = rows[first + r];
-                V some = V::zero();
-                for (std::size_t i = 0; i < vectors; ++i)
-                    some = measured<Arch, Size>::grow(some, Codec::template decode<V>(row, i * lanes));
-                size[r] = some;
-            }
-            measured<Arch, Size>::store(measured<Arch, Size>::size_of(size), factor, scale);
         }
     }
 
@@ -271,9 +227,9 @@ private:
         with_vectors([&](auto vectors) {
             alignas(64) float factor[unit] = {};
             for (std::size_t h = 0; h < unit; h += lanes)
-                measure<word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
+                measure<Arch, word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
             if constexpr (multiplies_rows)
-                if (few_ > 0 && few_ <= most_few) {
+                if (few_ > 0) {
                     multiplied_ |= 1u << at / unit;
                     return with_few(few_, [&](auto queries) {
                         for (std::size_t h = 0; h < unit; h += lanes)
@@ -350,7 +306,7 @@ private:
         with_vectors([&](auto vectors) {
             alignas(64) float factor[unit] = {};
             for (std::size_t h = 0; h < unit; h += lanes)
-                measure<word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
+                measure<Arch, word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
             std::int32_t* out = values_ + at / 2 * vectors * lanes;
             for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
                 const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};

@@ -43,7 +43,7 @@ public:
             add_pairs<Codes, 0>(rows + i, stride, unit.multiples + i * sizeof(std::int32_t), I::load(unit.strips[0] + i / pairs * line),
                                 I::load(unit.strips[1] + i / pairs * line), sum);
 #pragma GCC unroll 4
-            for (std::size_t q = 0; q < Q; ++q) asm("" : "+v"(sum[0][0][q]), "+v"(sum[0][1][q]), "+v"(sum[1][0][q]), "+v"(sum[1][1][q]));
+            for (std::size_t q = 0; q < Q; ++q) keep(sum[0][0][q]), keep(sum[0][1][q]), keep(sum[1][0][q]), keep(sum[1][1][q]);
         }
 #pragma GCC unroll 4
         for (std::size_t q = 0; q < Q; ++q)
@@ -124,48 +124,38 @@ SKALD_INLINE void with_few(std::size_t n, const F& f) noexcept {
     }
 }
 
-/// Operands of a product of words with 32 rows in codes: c = a · keys, or a · values.
+/// Operands of a product of one to four rows of words with 32 rows in codes: c = a · keys, or a · values. What a unit is multiplied by is a
+/// call of its own, so that sums stay in registers.
 struct code_product {
     const std::int32_t* a;  // (count, pairs), rows a_stride apart
     std::size_t a_stride, count;
-    const std::byte *row, *next;  // the codec's, and what it fetches
+    const std::byte *row, *next;  // the first of them, and of those that are fetched
     std::size_t width;
     std::int32_t* c;  // (count, 32) or (count, width), rows c_stride apart
     std::size_t c_stride;
 };
 
-/// Rows first … first + Q - 1 of it. What a unit is multiplied by is a call of its own, so that sums stay in registers.
-template <class Arch, attention::woven_codec Codec, std::size_t Q>
-void multiply_some_keys(const code_product& p, std::size_t first) noexcept {
-    using I = simd_int<Arch>;
-    const std::int32_t* a = p.a + first * p.a_stride;
-    code_sums<Arch, Q> sums;
-    Codec::template each_unit<I>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
-        add_unit<typename Codec::codes>(sums, a + i * lanes, p.a_stride, unit);
-    });
-    sums.each([&](std::size_t r, std::size_t h, I sum) { sum.store(p.c + (first + r) * p.c_stride + h * lanes); });
-}
-
-template <class Arch, attention::woven_codec Codec, std::size_t Q>
-void multiply_some_values(const code_product& p, std::size_t first, bool add) noexcept {
-    const std::int32_t* a = p.a + first * p.a_stride;
-    std::int32_t* c = p.c + first * p.c_stride;
-    Codec::template each_unit<simd_int<Arch>>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
-        const std::size_t column = i * 2 * lanes, halves = column + lanes < p.width ? 2 : 1;
-        multiply_unit<typename Codec::codes, Arch, Q>(a, p.a_stride, unit, c + column, p.c_stride, halves, add);
-    });
-}
-
 template <class Arch, attention::woven_codec Codec>
 void multiply_key_codes(const code_product& p) noexcept {
-    for (std::size_t i = 0; i < p.count; i += 4) with_few(p.count - i, [&](auto rows) { multiply_some_keys<Arch, Codec, rows>(p, i); });
+    using I = simd_int<Arch>;
+    with_few(p.count, [&](auto rows) {
+        code_sums<Arch, rows> sums;
+        Codec::template each_unit<I>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
+            add_unit<typename Codec::codes>(sums, p.a + i * lanes, p.a_stride, unit);
+        });
+        sums.each([&](std::size_t r, std::size_t h, I sum) { sum.store(p.c + r * p.c_stride + h * lanes); });
+    });
 }
 
 /// add: to what stands in c, not instead of it.
 template <class Arch, attention::woven_codec Codec>
 void multiply_value_codes(const code_product& p, bool add) noexcept {
-    for (std::size_t i = 0; i < p.count; i += 4)
-        with_few(p.count - i, [&](auto rows) { multiply_some_values<Arch, Codec, rows>(p, i, add); });
+    with_few(p.count, [&](auto rows) {
+        Codec::template each_unit<simd_int<Arch>>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
+            const std::size_t column = i * 2 * lanes, halves = column + lanes < p.width ? 2 : 1;
+            multiply_unit<typename Codec::codes, Arch, rows>(p.a, p.a_stride, unit, p.c + column, p.c_stride, halves, add);
+        });
+    });
 }
 
 }  // namespace skald::inline SKALD_ISA::kernels

@@ -333,17 +333,20 @@ struct word_product {
     std::size_t steps;
 };
 
-/// Keeps a value that several instructions read in its registers: GCC 12 would load it anew for each of them.
+/// Keeps a value in its register: GCC 12 would load it anew for each instruction that reads it, or store it in every turn of a loop.
+template <class Reg>
+SKALD_INLINE void keep(Reg& a) noexcept {
+#if defined(__aarch64__)
+    asm("" : "+w"(a));
+#else
+    asm("" : "+v"(a));
+#endif
+}
+
 template <class Arch>
 SKALD_INLINE void keep_loaded(simd_int<Arch>& a) noexcept {
 #pragma GCC unroll 4
-    for (std::size_t i = 0; i < simd_int<Arch>::parts; ++i) {
-#if defined(__aarch64__)
-        asm("" : "+w"(a.part(i)));
-#else
-        asm("" : "+v"(a.part(i)));
-#endif
-    }
+    for (std::size_t i = 0; i < simd_int<Arch>::parts; ++i) keep(a.part(i));
 }
 
 /// R rows by C vectors of columns.
