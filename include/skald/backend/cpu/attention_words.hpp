@@ -104,11 +104,12 @@ public:
         multiplied_ = left_ = 0;
         for (std::size_t at = from / unit * unit; at < to; at += unit) {
             const std::size_t first = std::max(from, at), last = std::min(to, at + unit);
+            const std::size_t asked = first == at ? last - at : 0;
             read_piece<word_size::length>(
-                at, [&](const auto& f) { source.keys(first, last, f); },
+                at, asked, [&](const auto& f) { source.keys(first, last, f); },
                 [&]<class Codec>(Codec c, const auto&... rows) { lay_out_keys(at, c, rows...); });
             read_piece<word_size::greatest>(
-                at, [&](const auto& f) { source.values(first, last, f); },
+                at, asked, [&](const auto& f) { source.values(first, last, f); },
                 [&]<class Codec>(Codec c, const auto&... rows) { lay_out_values(at, c, rows...); });
         }
     }
@@ -143,10 +144,10 @@ private:
     };
     static constexpr std::size_t stored_line = lanes * sizeof(float);
 
-    /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has them all, else made words one by
-    /// one, zeros where no run has anything. A row's words are the same either way.
+    /// lay_out(codec, rows, next) of the 32 rows of a piece: as one codec keeps them where one run has all that are asked for (the first
+    /// `asked`, if these are known), else made words one by one, zeros where no run has anything. A row's words are the same either way.
     template <word_size Size, class Each, class LayOut>
-    SKALD_INLINE void read_piece(std::size_t at, const Each& each, const LayOut& lay_out) noexcept {
+    SKALD_INLINE void read_piece(std::size_t at, std::size_t asked, const Each& each, const LayOut& lay_out) noexcept {
         bool whole = false, zeroed = false;
         const std::size_t stored = pairs_ + lanes;
         const auto zero = [&] {
@@ -154,19 +155,21 @@ private:
             zeroed = true;
         };
         each([&]<class Codec>(Codec codec, std::size_t j, std::size_t n, const auto& addresses, std::size_t held) {
-            if (n == unit) {
-                whole = true;
-                if constexpr (attention::woven_codec<Codec>) {  // the first row is all that lay_out() needs
+            whole = true;
+            if constexpr (attention::woven_codec<Codec>) {  // the first row is all that lay_out() needs
+                if (n == unit) {
                     // Two pieces ahead, since memory answers later than the next is read; and what tells where these lie, four ahead.
                     const std::byte *row = addresses.one(0), *next = addresses.one(std::min(2 * unit, held - 1));
                     __builtin_prefetch(addresses.one(std::min(4 * unit, held - 1)));
                     return lay_out(codec, row, next);
-                } else if (rows_by_eight rows, next; addresses.by_eight(0, rows)) {
-                    if (held < 2 * unit || !addresses.by_eight(unit, next)) next = rows;
-                    return lay_out(codec, rows, next);
                 }
-                whole = false;
+            } else if (rows_by_eight rows, next; n == unit && addresses.by_eight(0, rows)) {
+                if (held < 2 * unit || !addresses.by_eight(unit, next)) next = rows;
+                return lay_out(codec, rows, next);
+            } else if (n < unit && n == asked && last_rows<Codec>(n, addresses, rows)) {
+                return lay_out(codec, rows, rows);
             }
+            whole = false;
             zero();
             const std::byte* rows[unit];
             addresses(0, n, rows);
@@ -176,6 +179,28 @@ private:
         zero();
         const auto rows = rows_by_eight::from(reinterpret_cast<const std::byte*>(piece_), stored * sizeof(float));
         lay_out(stored_words{}, rows, rows);
+    }
+
+    /// The first n rows of a piece, with others behind them that nobody sees; false where those of some eight do not lie together.
+    template <class Codec>
+    bool last_rows(std::size_t n, const auto& addresses, rows_by_eight& out) const noexcept {
+        const std::byte* rows[unit];
+        addresses(0, n, rows);
+        out.row_bytes = Codec::row_bytes(width_);
+        auto* spare = reinterpret_cast<std::byte*>(piece_);
+        std::fill_n(spare, 8 * out.row_bytes, std::byte{0});
+        for (std::size_t k = 0; k < std::size(out.first); ++k) {
+            const std::byte* const* eight = rows + 8 * k;
+            out.first[k] = spare;
+            if (8 * k + 8 <= n) {
+                for (std::size_t i = 1; i < 8; ++i)
+                    if (eight[i] != eight[0] + i * out.row_bytes) return false;
+                out.first[k] = eight[0];
+            } else if (8 * k < n) {
+                for (std::size_t i = 0; i < n - 8 * k; ++i) std::memcpy(spare + i * out.row_bytes, eight[i], out.row_bytes);
+            }
+        }
+        return true;
     }
 
     template <word_size Size, class Codec>

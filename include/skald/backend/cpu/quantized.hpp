@@ -22,7 +22,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// Some columns of a panel, ready for products: codes a byte each, as byte_sums takes them; scales and minima as floats.
 struct unpacked_panel {
     static constexpr std::size_t columns = 512;  // two of them, and the activations of a tile, fit the first cache
-    alignas(64) std::uint8_t code[columns / 4][lanes][4];
+    const std::uint8_t (*code)[lanes][4];        // (columns / 4): the panel's own where these are such bytes, else room
+    alignas(64) std::uint8_t room[columns / 4][lanes][4];
     float scale[columns / 16][lanes], minimum[columns / 16][lanes];
     float offset[columns / 16][lanes];  // -sums_zero · scale
 };
@@ -100,10 +101,16 @@ struct quantized_functions {
                                         out.minimum + i / columns * scales::groups);
         for (std::size_t g = 0; g < n / columns * scales::groups; ++g)
             (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
+        constexpr int zero = byte_sums<Arch, layout::narrow>::zero;
+        if constexpr (layout::bits == 8 && layout::zero == zero) {
+            out.code = reinterpret_cast<const std::uint8_t(*)[lanes][4]>(codes_at(panel, k));
+            return;
+        }
+        out.code = out.room;
         for (std::size_t i = 0; i < n; i += block) {
             simd_int<Arch> w[8];
             layout::unpack(codes_at(panel, k + i), w);
-            for (std::size_t j = 0; j < 8; ++j) moved<byte_sums<Arch, layout::narrow>::zero>(w[j]).store(out.code[i / 4 + j]);
+            for (std::size_t j = 0; j < 8; ++j) moved<zero>(w[j]).store(out.room[i / 4 + j]);
         }
     }
 
