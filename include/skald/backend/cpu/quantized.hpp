@@ -21,8 +21,8 @@ namespace skald::inline SKALD_ISA::kernels {
 
 /// Some columns of a panel, ready for products: codes a byte each, as byte_sums takes them; scales and minima as floats.
 struct unpacked_panel {
-    static constexpr std::size_t columns = 512;  // two of them, and the activations of a tile, fit the first cache
-    const std::uint8_t (*code)[lanes][4];        // (columns / 4): the panel's own where these are such bytes, else room
+    static constexpr std::size_t columns = 512;   // two of them, and the activations of a tile, fit the first cache
+    const std::uint8_t (*code)[lanes][4] = room;  // (columns / 4): the panel's own where these are such bytes
     alignas(64) std::uint8_t room[columns / 4][lanes][4];
     float scale[columns / 16][lanes], minimum[columns / 16][lanes];
     float offset[columns / 16][lanes];  // -sums_zero · scale
