@@ -157,7 +157,8 @@ private:
         const matmul_job<packed_matrix> job = job_;
         const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
         // The first cache holds columns, those that come next and the activations of few tiles.
-        const std::size_t columns = tiles <= 6 ? unpacked_panel::columns / 2 : unpacked_panel::columns;
+        const bool few = tiles <= 6;
+        const std::size_t columns = few ? unpacked_panel::columns / 2 : unpacked_panel::columns;
         const typename tile::fetch nothing;
         unpacked_panel panel[tile::panels];
         alignas(64) typename tile::sums sums[row_block];
@@ -165,7 +166,7 @@ private:
             const std::size_t panels = std::min(tile::panels, last - p);
             for (std::size_t k = 0, n; k < cols; k += n) {
                 n = std::min(columns, cols - k);
-                for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, panel[i]);
+                for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
                 const bool more = k + n < cols;
                 const codes next = more ? codes_of(p, last, k + n, columns) : codes_of(p + tile::panels, last, 0, columns);
                 // The last tiles fetch these, block by block, so that activations do not push them out of the cache again.

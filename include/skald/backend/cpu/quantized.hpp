@@ -22,7 +22,7 @@ namespace skald::inline SKALD_ISA::kernels {
 /// Some columns of a panel, ready for products: codes a byte each, as byte_sums takes them; scales and minima as floats.
 struct unpacked_panel {
     static constexpr std::size_t columns = 512;   // two of them, and the activations of a tile, fit the first cache
-    const std::uint8_t (*code)[lanes][4] = room;  // (columns / 4): the panel's own where these are such bytes
+    const std::uint8_t (*code)[lanes][4] = room;  // (columns / 4)
     alignas(64) std::uint8_t room[columns / 4][lanes][4];
     float scale[columns / 16][lanes], minimum[columns / 16][lanes];
     float offset[columns / 16][lanes];  // -sums_zero · scale
@@ -50,8 +50,9 @@ struct quantized_panels {
     std::size_t (*panel_bytes)(std::size_t cols) noexcept;
     /// Rows first … first + 15 of w (fewer at the end) into a zeroed panel.
     void (*pack)(const weight_view& w, std::size_t first, std::byte* panel);
-    /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns / 2, n at most unpacked_panel::columns.
-    void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept;
+    /// Columns k … k + n - 1; k a multiple of unpacked_panel::columns / 2, n at most unpacked_panel::columns. Codes that are such bytes
+    /// already stay where they are if `in_place`: for few reads, since many are faster from a copy.
+    void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, bool in_place, unpacked_panel& out) noexcept;
     /// The products of one row of activations, whose blocks lie `stride` apart, with panels that follow one another (the last ones may be
     /// the same): four streams of memory are read a quarter faster than one.
     void (*one_row)(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
@@ -95,17 +96,19 @@ struct quantized_functions {
     }
 
     template <class Arch>
-    static void unpack(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, unpacked_panel& out) noexcept {
+    static void unpack(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, [[maybe_unused]] bool in_place,
+                       unpacked_panel& out) noexcept {
         for (std::size_t i = 0; i < n; i += columns)
             scales::template read<Arch>(scales_at(panel, cols, k + i), out.scale + i / columns * scales::groups,
                                         out.minimum + i / columns * scales::groups);
         for (std::size_t g = 0; g < n / columns * scales::groups; ++g)
             (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
         constexpr int zero = byte_sums<Arch, layout::narrow>::zero;
-        if constexpr (layout::bits == 8 && layout::zero == zero) {
-            out.code = reinterpret_cast<const std::uint8_t(*)[lanes][4]>(codes_at(panel, k));
-            return;
-        }
+        if constexpr (layout::bits == 8 && layout::zero == zero)
+            if (in_place) {
+                out.code = reinterpret_cast<const std::uint8_t(*)[lanes][4]>(codes_at(panel, k));
+                return;
+            }
         out.code = out.room;
         for (std::size_t i = 0; i < n; i += block) {
             simd_int<Arch> w[8];

@@ -197,7 +197,7 @@ void embed_quantized_row(const packed_matrix& table, std::size_t row, float* y, 
     unpacked_panel some;
     for (std::size_t k = 0; k < table.cols(); k += unpacked_panel::columns) {
         const std::size_t n = std::min(unpacked_panel::columns, table.cols() - k);
-        format.unpack(table.panel(row / lanes), table.cols(), k, n, some);
+        format.unpack(table.panel(row / lanes), table.cols(), k, n, true, some);
         for (std::size_t i = 0; i < n; ++i) {
             const auto code = static_cast<float>(static_cast<std::int8_t>(some.code[i / 4][lane][i % 4] - zero));
             float value = some.scale[i / group][lane] * code;  // exact, so that the sum is rounded once, fused or not
