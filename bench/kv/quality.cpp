@@ -9,8 +9,6 @@
 //     bench_kv_quality MODEL TEXT [EVERY = 1]
 //
 // The text is cut into windows, of which each EVERY-th is read; the second half of each is scored. Exits with 1 where a bound is missed.
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
@@ -20,6 +18,7 @@
 #include <iterator>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <skald/skald.hpp>

@@ -172,12 +172,8 @@ TEMPLATE_LIST_TEST_CASE("KIVI lays out words as rows have them one by one", "[kv
                 float scales[kv::word_unit];
                 Codec::template scales<ints>(rows[first], scales);
                 Codec::template each_unit<ints>(rows[first], width, rows[0], [&](std::size_t unit, const attention::woven_unit& some) {
-                    for (std::size_t h = 0; h < 2; ++h) {
-                        const std::size_t channel = unit * kv::word_unit + h * kv::lane_count, column = keys ? h * kv::lane_count : channel;
-                        if (!keys && channel >= width) continue;
-                        std::int32_t* at = out.data() + (keys ? unit * kv::lane_count * columns : 0) + column;
-                        Codec::codes::template lay_out<ints>(some.strips[h], some.multiples, some.offsets, at, columns);
-                    }
+                    std::int32_t* at = out.data() + unit * (keys ? kv::lane_count * columns : kv::word_unit);
+                    Codec::codes::template lay_out<ints>(some, keys ? 2 : some.strips_of_values(unit, width), at, columns);
                 });
                 for (std::size_t r = 0; r < kv::word_unit; ++r) {
                     REQUIRE(scales[r] == Codec::scale(rows[first + r]));
@@ -240,8 +236,7 @@ TEMPLATE_LIST_TEST_CASE("KIVI's codes are multiplied as their words are", "[kv]"
                             }
                             expected[q * out + j] = static_cast<std::int32_t>(sum);
                         }
-                    const kernels::code_product product{
-                        reinterpret_cast<const std::int32_t*>(left.data()), words / 2, count, at[first], at[0], width, c.data(), out};
+                    const kernels::code_product product{left.data(), words / 2, count, at[first], at[0], width, c.data(), out};
                     if constexpr (std::is_same_v<Codec, typename TestType::key_codec>)
                         kernels::multiply_key_codes<default_arch, Codec>(product);
                     else

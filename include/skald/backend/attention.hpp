@@ -51,6 +51,9 @@ inline constexpr float most_word = 8190.0f, most_length = 32700.0f;
 struct woven_unit {
     const std::byte *multiples, *offsets;  // (16) lanes of two words
     const std::byte* strips[2];
+
+    /// Strips that rows of `width` channels have of values' unit i.
+    static constexpr std::size_t strips_of_values(std::size_t i, std::size_t width) noexcept { return 32 * i + 16 < width ? 2 : 1; }
 };
 
 /// A word_codec that keeps the rows of 32 tokens, from a multiple of 32 on, together in woven units. It holds keys or values, not both.
@@ -58,12 +61,10 @@ struct woven_unit {
 /// | member                                  | meaning                                                                              |
 /// |-----------------------------------------|--------------------------------------------------------------------------------------|
 /// | woven                                   | true                                                                                 |
-/// | codes                                   | how a strip is kept: codes::bits a code, codes::lay_out<I>() its words               |
+/// | codes                                   | how a strip is kept: codes::bits, codes::pairs; codes::lay_out<I>() writes words     |
 /// | scales<I>(row, out)                     | the scales of the 32 rows from `row` on                                              |
 /// | each_unit<I>(row, width, next, f)       | f(unit number, woven_unit) for each 32 channels of these rows; on the way, the codes |
 /// |                                         | of the 32 rows from `next` on are brought to the second cache                        |
-///
-/// Multiples are not negative; those of values are below 256.
 template <class C>
 concept woven_codec = word_codec<C> && C::woven;
 

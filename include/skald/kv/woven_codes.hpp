@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include <skald/backend/attention.hpp>
 #include <skald/format/vector.hpp>
 #include <skald/kv/word_codec.hpp>
 
@@ -32,11 +33,18 @@ struct woven_codes {
         std::memcpy(strip + at.byte, &with, sizeof with);
     }
 
-    /// The words of a strip, code · multiple + offset: row i of `out` has steps i and i + 16. A call of its own, so that numbers are
-    /// broadcast from memory. // multiples, offsets: (16) lanes of two words, those of both steps
+    /// The words of a unit's first strips, code · multiple + offset: row i of `out` has steps i and i + 16. // (16, 16 strips)
     template <class I>
-    [[gnu::noinline]] static void lay_out(const std::byte* strip, const std::byte* multiples, const std::byte* offsets, std::int32_t* out,
-                                          std::size_t out_stride) noexcept {
+    static void lay_out(const attention::woven_unit& unit, std::size_t strips, std::int32_t* out, std::size_t out_stride) noexcept {
+        for (std::size_t h = 0; h < strips; ++h)
+            lay_out_strip<I>(unit.strips[h], unit.multiples, unit.offsets, out + h * lane_count, out_stride);
+    }
+
+private:
+    /// A call of its own, so that numbers are broadcast from memory.
+    template <class I>
+    [[gnu::noinline]] static void lay_out_strip(const std::byte* strip, const std::byte* multiples, const std::byte* offsets,
+                                                std::int32_t* out, std::size_t out_stride) noexcept {
         for (std::size_t i = 0; i < lane_count; i += pairs, strip += line) {
             const I some = I::load(strip);
             const auto pair = [&]<int N>() {
@@ -50,7 +58,6 @@ struct woven_codes {
         }
     }
 
-private:
     struct place {
         std::size_t byte, shift;
         place(std::size_t step, std::size_t column) noexcept

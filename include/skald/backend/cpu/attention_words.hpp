@@ -241,9 +241,7 @@ private:
                 return;
             }
         Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
-            for (std::size_t h = 0; h < 2; ++h)
-                Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
-                                                  keys_ + i * lanes * tile_size + at + h * lanes, tile_size);
+            Codec::codes::template lay_out<I>(some, 2, keys_ + i * lanes * tile_size + at, tile_size);
         });
     }
 
@@ -252,7 +250,7 @@ private:
         with_vectors([&](auto vectors) {
             alignas(64) float factor[unit] = {};
             for (std::size_t h = 0; h < unit; h += lanes)
-                measure<Arch, word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
+                measure_rows<Arch, word_size::length, Codec>(rows, h, vectors, factor + h, key_scale_ + at + h);
             if constexpr (multiplies_rows)
                 if (few_ > 0) {
                     multiplied_ |= 1u << at / unit;
@@ -265,7 +263,7 @@ private:
             for (std::size_t h = 0; h < unit; h += lanes) {
                 for (std::size_t i = 0; i < vectors; i += 2) {
                     for (std::size_t r = 0; r < lanes; ++r) {
-                        fetch<Codec>(next[h + r], i, vectors);
+                        fetch_row<Codec>(next[h + r], i, vectors);
                         words_of_row<Codec>(rows[h + r], i, vectors, V::broadcast(factor[h + r])).store(words[r]);
                     }
                     transpose<Arch>(words[0], lanes, keys_ + i / 2 * lanes * tile_size + at + h, tile_size);
@@ -293,7 +291,7 @@ private:
 #pragma GCC unroll 4
                 for (std::size_t r = 0; r < 4; ++r) {
                     const std::size_t j = 4 * k + r;
-                    fetch<Codec>(next[first + j], i, vectors);
+                    fetch_row<Codec>(next[first + j], i, vectors);
                     const I row = words_of_row<Codec>(rows[first + j], i, vectors, V::broadcast(factor[j]));
 #pragma GCC unroll 4
                     for (std::size_t q = 0; q < Q; ++q) sum[q][r] = words_of<Arch>::dot(sum[q][r], row.part(0), query[q].part(0));
@@ -320,9 +318,7 @@ private:
                 return;
             }
         Codec::template each_unit<I>(row, width_, next, [&](std::size_t i, const attention::woven_unit& some) {
-            for (std::size_t h = 0; h < 2 && i * unit + h * lanes < width_; ++h)
-                Codec::codes::template lay_out<I>(some.strips[h], some.multiples, some.offsets,
-                                                  values_ + at / 2 * width_ + i * unit + h * lanes, width_);
+            Codec::codes::template lay_out<I>(some, some.strips_of_values(i, width_), values_ + at / 2 * width_ + i * unit, width_);
         });
     }
 
@@ -331,14 +327,14 @@ private:
         with_vectors([&](auto vectors) {
             alignas(64) float factor[unit] = {};
             for (std::size_t h = 0; h < unit; h += lanes)
-                measure<Arch, word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
+                measure_rows<Arch, word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
             std::int32_t* out = values_ + at / 2 * vectors * lanes;
             for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
                 const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
                 if constexpr (attention::word_codec<Codec>) {
                     for (std::size_t i = 0; i < vectors; i += 2) {
-                        fetch<Codec>(ahead[0], i, vectors);
-                        fetch<Codec>(ahead[1], i, vectors);
+                        fetch_row<Codec>(ahead[0], i, vectors);
+                        fetch_row<Codec>(ahead[1], i, vectors);
                         const I a = Codec::template words<I>(row[0], i / 2), b = Codec::template words<I>(row[1], i / 2);
                         low_words(a, b).store(out + i * lanes);
                         if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
@@ -346,7 +342,7 @@ private:
                 } else {
                     const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                     for (std::size_t i = 0; i < vectors; ++i) {
-                        fetch<Codec>(ahead[i % 2], i, vectors);
+                        fetch_row<Codec>(ahead[i % 2], i, vectors);
                         low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
                                   to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
                             .store(out + i * lanes);

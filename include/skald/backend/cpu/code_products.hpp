@@ -5,13 +5,13 @@
 // is the same for all columns. Sums are exact modulo 2^32, the same as those of words.hpp.
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include <skald/backend/attention.hpp>
 #include <skald/backend/cpu/simd.hpp>
 #include <skald/backend/cpu/words.hpp>
+#include <skald/format/block.hpp>
 
 namespace skald::inline SKALD_ISA::kernels {
 
@@ -64,9 +64,7 @@ private:
     template <class Codes, int N>
     SKALD_INLINE static void add_pairs(const std::int32_t* rows, std::size_t stride, const std::byte* multiples, I a, I b,
                                        reg (&sum)[2][2][Q]) noexcept {
-        std::int32_t multiple;
-        std::memcpy(&multiple, multiples + N * sizeof multiple, sizeof multiple);
-        const I by = I::broadcast(multiple), zero = I::broadcast(0);
+        const I by = I::broadcast(format::detail::read_at<std::int32_t>(multiples + N * sizeof(std::int32_t))), zero = I::broadcast(0);
         const I words[] = {scale_words(a.template code_words<Codes::bits, N>(), by, zero),
                            scale_words(b.template code_words<Codes::bits, N>(), by, zero)};
 #pragma GCC unroll 4
@@ -99,14 +97,14 @@ template <class Codes, class Arch, std::size_t Q>
     sums.template add<Codes>(rows, stride, unit);
 }
 
-/// c = rows · unit, or what it was and that, in one or two halves of its columns.
+/// c = rows · unit, or what it was and that, of its first strips.
 template <class Codes, class Arch, std::size_t Q>
 [[gnu::noinline]] void multiply_unit(const std::int32_t* rows, std::size_t stride, const attention::woven_unit& unit, std::int32_t* c,
-                                     std::size_t c_stride, std::size_t halves, bool add) noexcept {
+                                     std::size_t c_stride, std::size_t strips, bool add) noexcept {
     code_sums<Arch, Q> sums;
     sums.template add<Codes>(rows, stride, unit);
     sums.each([&](std::size_t r, std::size_t h, simd_int<Arch> sum) {
-        if (h == halves) return;
+        if (h == strips) return;
         std::int32_t* out = c + r * c_stride + h * lanes;
         if (add) sum.part(0) = words_of<Arch>::add(sum.part(0), simd_int<Arch>::load(out).part(0));
         sum.store(out);
@@ -152,8 +150,8 @@ template <class Arch, attention::woven_codec Codec>
 void multiply_value_codes(const code_product& p, bool add) noexcept {
     with_few(p.count, [&](auto rows) {
         Codec::template each_unit<simd_int<Arch>>(p.row, p.width, p.next, [&](std::size_t i, const attention::woven_unit& unit) {
-            const std::size_t column = i * 2 * lanes, halves = column + lanes < p.width ? 2 : 1;
-            multiply_unit<typename Codec::codes, Arch, rows>(p.a, p.a_stride, unit, p.c + column, p.c_stride, halves, add);
+            multiply_unit<typename Codec::codes, Arch, rows>(p.a, p.a_stride, unit, p.c + i * 2 * lanes, p.c_stride,
+                                                             unit.strips_of_values(i, p.width), add);
         });
     });
 }

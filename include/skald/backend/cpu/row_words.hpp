@@ -18,7 +18,7 @@ inline constexpr std::size_t most_fetched = 16 * 1024;  // of first caches of 32
 /// many reads nothing else; to the first cache where a piece takes little of it. (A function that does nothing else must be inlined:
 /// GCC drops calls of such.)
 template <class Codec>
-SKALD_INLINE void fetch(const std::byte* row, std::size_t i, auto vectors) noexcept {
+SKALD_INLINE void fetch_row(const std::byte* row, std::size_t i, auto vectors) noexcept {
     constexpr std::size_t line = 64;
     const std::size_t bytes = Codec::row_bytes(vectors * lanes), shares = (vectors + 1) / 2;
     for (std::size_t at = line * (i / 2); at < bytes; at += line * shares)
@@ -42,7 +42,7 @@ SKALD_INLINE simd_int<Arch> words_of_row(const std::byte* row, std::size_t i, st
 
 /// The factors and scales of 16 rows.
 template <class Arch, word_size Size, class Codec>
-SKALD_INLINE void measure(const rows_by_eight& rows, std::size_t first, std::size_t vectors, float* factor, float* scale) noexcept {
+SKALD_INLINE void measure_rows(const rows_by_eight& rows, std::size_t first, std::size_t vectors, float* factor, float* scale) noexcept {
     using V = simd<Arch>;
     if constexpr (attention::word_codec<Codec>) {
         for (std::size_t r = 0; r < lanes; ++r) scale[r] = Codec::scale(rows[first + r]);

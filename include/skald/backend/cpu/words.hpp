@@ -343,6 +343,7 @@ SKALD_INLINE void keep(Reg& a) noexcept {
 #endif
 }
 
+/// The same of all registers of a vector.
 template <class Arch>
 SKALD_INLINE void keep_loaded(simd_int<Arch>& a) noexcept {
 #pragma GCC unroll 4
