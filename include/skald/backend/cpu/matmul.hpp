@@ -275,13 +275,19 @@ public:
             chunks = std::clamp<std::size_t>(ceil_div(wanted, blocks), 1, units);
         }
         w.run(blocks * chunks, [&](std::size_t i) {
-            const std::size_t chunk = i / blocks, block = i % blocks;
+            const std::size_t chunk = in_streams(i / blocks, chunks, w.count()), block = i % blocks;
             run(units * chunk / chunks * unit, units * (chunk + 1) / chunks * unit, block * rows, std::min(in.rows(), (block + 1) * rows));
         });
     }
 
 private:
     static constexpr std::size_t unit = panels_of_row;  // panels that stay together
+
+    /// The part of memory that is the i-th to be claimed: threads that claim in turn read one stream each.
+    static std::size_t in_streams(std::size_t i, std::size_t parts, std::size_t threads) noexcept {
+        const std::size_t thread = i % threads;
+        return thread * (parts / threads) + std::min(thread, parts % threads) + i / threads;
+    }
 
     /// Panels [first, last), counted over all jobs, each job's rounded up to whole units.
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const {

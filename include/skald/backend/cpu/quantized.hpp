@@ -38,7 +38,7 @@ SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> 
         return (as_float(sum) - simd<Arch>::broadcast(sums_zero)) * scale;
 }
 
-/// Panels that products of one row read side by side.
+/// Panels that products of one row are asked for.
 inline constexpr std::size_t panels_of_row = 4;
 
 /// What a format's panels can do.
@@ -54,7 +54,7 @@ struct quantized_panels {
     /// already stay where they are if `in_place`: for few reads, since many are faster from a copy.
     void (*unpack)(const std::byte* panel, std::size_t cols, std::size_t k, std::size_t n, bool in_place, unpacked_panel& out) noexcept;
     /// The products of one row of activations, whose blocks lie `stride` apart, with panels that follow one another (the last ones may be
-    /// the same): four streams of memory are read a quarter faster than one.
+    /// the same).
     void (*one_row)(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
                     float (&out)[panels_of_row][lanes]) noexcept;
 };
@@ -120,23 +120,36 @@ struct quantized_functions {
     template <class Arch>
     static void one_row(const std::byte* const (&panel)[panels_of_row], std::size_t cols, const int8_block* x, std::size_t stride,
                         float (&out)[panels_of_row][lanes]) noexcept {
+        for (std::size_t p = 0; p < panels_of_row; p += together) side_by_side<Arch>(panel + p, cols, x, stride, out + p);
+    }
+
+private:
+    /// Panels that are read side by side, two streams of memory, their codes fetched ahead; but bytes, four streams with so little to do in
+    /// between that the processor fetches what comes by itself. Each is faster than the other's way (Zen 5).
+    static constexpr bool fetches = layout::bits < 8;
+    static constexpr std::size_t together = fetches ? 2 : panels_of_row;
+    static constexpr std::size_t ahead = 2816;  // bytes of a panel's codes; 2048 and 4096 lost up to a tenth
+
+    template <class Arch>
+    SKALD_INLINE static void side_by_side(const std::byte* const* panel, std::size_t cols, const int8_block* x, std::size_t stride,
+                                          float (*out)[lanes]) noexcept {
         using V = simd<Arch>;
-        constexpr std::size_t ahead = 2048;  // bytes of a panel's codes that are prefetched
-        const std::size_t all_codes = cols / block * codes::bytes, next_panels = panels_of_row * panel_bytes(cols);
-        alignas(64) float scale[panels_of_row][scales::groups][lanes], minimum[panels_of_row][scales::groups][lanes];
-        V acc[panels_of_row];
+        const std::size_t all_codes = cols / block * codes::bytes, next_panels = together * panel_bytes(cols);
+        alignas(64) float scale[together][scales::groups][lanes], minimum[together][scales::groups][lanes];
+        V acc[together];
         for (V& a : acc) a = V::zero();
         for (std::size_t k = 0; k < cols; k += columns) {
-            for (std::size_t p = 0; p < panels_of_row; ++p) {
+            for (std::size_t p = 0; p < together; ++p) {
                 const std::byte* record = scales_at(panel[p], cols, k);
-                for (std::size_t line = 0; line < scales::bytes; line += 64) __builtin_prefetch(record + next_panels + line, 0, 2);
+                for (std::size_t line = 0; line < scales::bytes; line += 64) __builtin_prefetch(record + next_panels + line);
                 scales::template read<Arch>(record, scale[p], minimum[p]);
             }
             for (std::size_t i = 0; i < columns; i += block, x += stride) {
                 const std::size_t at = (k + i) / block * codes::bytes;
                 const std::size_t next = at + ahead < all_codes ? at + ahead : at + ahead - all_codes + next_panels;
-                for (std::size_t p = 0; p < panels_of_row; ++p) {
-                    for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line);
+                for (std::size_t p = 0; p < together; ++p) {
+                    if constexpr (fetches)
+                        for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line);
                     simd_int<Arch> w[8];
                     layout::unpack(panel[p] + at, w);
                     if constexpr (halves) {
@@ -148,10 +161,9 @@ struct quantized_functions {
                 }
             }
         }
-        for (std::size_t p = 0; p < panels_of_row; ++p) acc[p].store(out[p]);
+        for (std::size_t p = 0; p < together; ++p) acc[p].store(out[p]);
     }
 
-private:
     /// Codes that have their zero at To.
     template <int To, class Arch>
     SKALD_INLINE static simd_int<Arch> moved(simd_int<Arch> code) noexcept {
