@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory_resource>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -310,6 +311,23 @@ TEST_CASE("tiers are named in words", "[kv]") {
     CHECK(kv::tiered<kv::f16, kv::grouped<kv::q4>>{}.name() == "tiered:f16/1,q4");
 }
 
+TEST_CASE("KIVI keeps the first tokens as they are where no number is given", "[kv]") {
+    const kv::cache_shape shape{1, 1, 64};
+    CHECK(kv::layers_apart<kv::f16, kv::kivi4>(shape, std::nullopt).first() == 4);
+    CHECK(kv::layers_apart<kv::f16, kv::kivi2>(shape, std::nullopt).first() == 4);
+    CHECK(kv::layers_apart<kv::f16, kv::grouped<kv::q4>>(shape, std::nullopt).first() == 0);
+    const kv::layers_apart<kv::f32, kv::kivi2> wide(shape, std::nullopt);  // four rows of 256 bytes are more than a group of keys has
+    CHECK(wide.first() == std::min(kv::kivi2::key_bytes(64), kv::kivi2::value_bytes(64)) / 256);
+    CHECK(wide.first() < 4);
+    wide.check();
+
+    const auto bytes = [&](const kv::tiered_options& o) { return kv::tiered<>{o}.bytes(shape); };
+    CHECK(bytes({}) == bytes({.sinks = 4}));
+    CHECK(bytes({}) > bytes({.sinks = 0}));
+    CHECK(kv::paged_tiered<>{}.name() == "paged:kivi4");
+    CHECK(kv::paged_tiered<>{{.sinks = 0}}.name() == "paged-tiered:f16/1+0,kivi4");
+}
+
 TEST_CASE("tiers refuse what they have no room for, by name", "[kv]") {
     const auto refused = [](const kv::tiered_options& o, const kv::cache_shape& shape) {
         return code_of([&] { kv::tiered<>{o}.make(shape, std::pmr::new_delete_resource()); });
@@ -327,7 +345,8 @@ TEST_CASE("tiers refuse what they have no room for, by name", "[kv]") {
 }
 
 TEST_CASE("forks share whole groups of a pool", "[kv]") {
-    auto cache = kv::paged_tiered<>{{.tokens = 256, .sequences = 3, .step = 64}}.make({1, 1, 64}, std::pmr::new_delete_resource());
+    auto cache =
+        kv::paged_tiered<>{{.tokens = 256, .sequences = 3, .step = 64, .sinks = 0}}.make({1, 1, 64}, std::pmr::new_delete_resource());
     const kv::sequence_id a = cache.open();
     const auto grow = [&](kv::sequence_id s, std::size_t rows) {
         const kv::segment step{s, 0, rows};

@@ -56,7 +56,7 @@ TEST_CASE("the cold tier of a cache chosen at run time lies where it is told, an
 
 TEST_CASE("the words of tiers tell two codecs, the last tokens and the first", "[kv]") {
     const kv::spec plain = kv::parse_spec("tiered:f16/256,q4"), sinks = kv::parse_spec("tiered:q8/300+4,kivi2");
-    CHECK((plain.hot == 256 && plain.hot_sinks == 0 && plain.hot_codec == kv::codec_kind::f16 && plain.codec == kv::codec_kind::q4));
+    CHECK((plain.hot == 256 && !plain.hot_sinks && plain.hot_codec == kv::codec_kind::f16 && plain.codec == kv::codec_kind::q4));
     CHECK((sinks.hot == 300 && sinks.hot_sinks == 4 && sinks.hot_codec == kv::codec_kind::q8 && sinks.codec == kv::codec_kind::kivi2));
     CHECK(kv::any<reference::naive>{sinks, {}}.name() == "tiered:q8/300+4,kivi2");
     for (const char* text :

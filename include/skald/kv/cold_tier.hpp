@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
+#include <optional>
 #include <span>
 
 #include <skald/core/buffer.hpp>
@@ -25,7 +26,9 @@ struct tiered_options {
     std::size_t hot = 1;        ///< tokens, a row's own included, that it reads from the hot tier at least
     std::size_t step = 512;     ///< the most pending tokens of a sequence: a pipeline's chunk
     std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
-    std::size_t sinks = 0;      ///< the first tokens, in the hot codec always: less than a group, and no more bytes than its keys or values
+    /// The first tokens, in the hot codec always: less than a group, and no more bytes than its keys or values. Unset: what the cold codec
+    /// asks for, 4 for KIVI and none else, or as many as there is room for.
+    std::optional<std::size_t> sinks{};
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
     cold_paging paging{};                       ///< what of it is in memory at a time
 };

@@ -35,6 +35,7 @@ struct source_rows {
 /// | key_bytes(width), value_bytes(width)    | bytes of a group of keys, of values                                           |
 /// | first_key(width), first_value(width)    | where row 0 stands in it; the others follow, row_bytes(width) apart           |
 /// | seal_keys<V>(rows, width, out)          | source_rows to a group, all its bytes; also seal_values                       |
+/// | sinks                                   | optional: first tokens of a sequence that are better kept as they are (0)     |
 /// | plausible_keys(width, bytes)            | optional, also plausible_values: whether addresses that a row reads in a      |
 /// |                                         | group stay inside it; of bytes from outside                                   |
 template <class G>

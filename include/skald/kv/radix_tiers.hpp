@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory_resource>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,11 +17,11 @@
 namespace skald::kv {
 
 struct radix_tiered_options {
-    std::size_t tokens = 2048;  ///< room of sequences and of what is remembered, beside the hot tiers; rounded up to whole groups
-    std::size_t sequences = 1;  ///< how many can be open at once
-    std::size_t step = 512;     ///< the most pending tokens of a sequence: a pipeline's chunk
-    std::size_t context = 0;    ///< tokens one sequence is meant to reach; 0: as many as there is room for
-    std::size_t sinks = 0;      ///< the first tokens, in the hot codec always, as in tiered_options
+    std::size_t tokens = 2048;           ///< room of sequences and of what is remembered, beside the hot tiers; rounded up to whole groups
+    std::size_t sequences = 1;           ///< how many can be open at once
+    std::size_t step = 512;              ///< the most pending tokens of a sequence: a pipeline's chunk
+    std::size_t context = 0;             ///< tokens one sequence is meant to reach; 0: as many as there is room for
+    std::optional<std::size_t> sinks{};  ///< the first tokens, in the hot codec always, as in tiered_options
     std::pmr::memory_resource* cold = nullptr;  ///< memory of the cold tier, which outlives the cache; null: that of everything else
     cold_paging paging{};                       ///< what of it is in memory at a time
 };

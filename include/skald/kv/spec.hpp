@@ -9,6 +9,7 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -102,7 +103,7 @@ struct spec {
     std::size_t window = 0;                       ///< tokens a row sees; ring and window only
     std::size_t sinks = 4;                        ///< first tokens that every row sees besides, or that are not merged; window and merged
     std::size_t hot = 1;                          ///< last tokens in hot_codec, the rest is in the codec; tiered only
-    std::size_t hot_sinks = 0;                    ///< first tokens in hot_codec; tiered only
+    std::optional<std::size_t> hot_sinks{};       ///< first tokens in hot_codec, else what the codec asks for; tiered only
     codec_kind hot_codec = codec_kind::f16;       ///< f16 or q8; tiered and tiered_by only
     std::size_t budget = 0;                       ///< tokens kept, evicting only; hot, tiered_by only; that a row reads, quest only
     eviction_kind eviction = eviction_kind::h2o;  ///< evicting and tiered_by only
@@ -203,8 +204,9 @@ inline spec parse_spec(std::string_view text) {
         }
         case storage_kind::tiered: {
             const std::size_t plus = number.find('+');
+            if (plus != std::string_view::npos) out.hot_sinks.emplace();
             if (!detail::read_number(number.substr(0, plus), 1, out.hot) ||
-                (plus != std::string_view::npos && !detail::read_number(number.substr(plus + 1), 0, out.hot_sinks)))
+                (plus != std::string_view::npos && !detail::read_number(number.substr(plus + 1), 0, *out.hot_sinks)))
                 bad("tiers are f16/TOKENS from 1 to 16777216, perhaps + first tokens, a comma and the codec of others, as "
                     "tiered:f16/256,q4 or tiered:f16/256+4,kivi2");
             if (hot != "f16" && hot != "q8") bad("the last tokens are in f16 or q8");

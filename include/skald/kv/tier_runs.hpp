@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -268,7 +269,9 @@ public:
     static constexpr std::size_t tokens = Cold::tokens;
     static constexpr bool whole_steps = false;
 
-    explicit layers_apart(const cache_shape& shape, std::size_t sinks = 0) noexcept : shape_(shape), sinks_(sinks) {}
+    /// Without a number of sinks: as many as Cold asks for, or as there is room for.
+    explicit layers_apart(const cache_shape& shape, std::optional<std::size_t> sinks = 0) noexcept
+        : shape_(shape), sinks_(sinks.value_or(std::min(asked_sinks(), room_for_sinks()))) {}
 
     static std::string name() { return concat(Hot::name, " and ", Cold::name); }
     void check() const {
@@ -276,7 +279,7 @@ public:
         if (width > Cold::most_width)
             fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in groups of ", Cold::name, "; the widest are ",
                  Cold::most_width);
-        check_sinks(sinks_, most_sinks<Hot>(tokens, std::min(Cold::key_bytes(width), Cold::value_bytes(width)), width), Cold::name);
+        check_sinks(sinks_, room_for_sinks(), Cold::name);
     }
     std::size_t first() const noexcept { return sinks_; }
     std::size_t planes() const noexcept { return 2 * shape_.layers; }
@@ -306,6 +309,17 @@ public:
     }
 
 private:
+    static constexpr std::size_t asked_sinks() noexcept {
+        if constexpr (requires { Cold::sinks; })
+            return Cold::sinks;
+        else
+            return 0;
+    }
+    std::size_t room_for_sinks() const noexcept {
+        const std::size_t width = shape_.width();
+        return most_sinks<Hot>(tokens, std::min(Cold::key_bytes(width), Cold::value_bytes(width)), width);
+    }
+
     cache_shape shape_;
     std::size_t sinks_;
 };

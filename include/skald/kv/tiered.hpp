@@ -19,6 +19,7 @@
 #include <cstring>
 #include <limits>
 #include <memory_resource>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -351,9 +352,9 @@ namespace detail {
 
 /// A group codec whose words name the cache by themselves where the hot tier is as short as it can be; rows in groups are tiers always.
 template <codec Hot, group_codec Cold>
-std::string name_of_tiers(std::string_view plain, std::string_view tiers, std::size_t tokens, std::size_t sinks) {
-    if (tokens == 1 && sinks == 0 && !codec<typename Cold::key_codec>) return concat(plain, ":", Cold::name);
-    return concat(tiers, ":", Hot::name, "/", tokens, sinks == 0 ? "" : concat("+", sinks), ",", Cold::name);
+std::string name_of_tiers(std::string_view plain, std::string_view tiers, std::size_t tokens, std::optional<std::size_t> sinks) {
+    if (tokens == 1 && !sinks && !codec<typename Cold::key_codec>) return concat(plain, ":", Cold::name);
+    return concat(tiers, ":", Hot::name, "/", tokens, sinks ? concat("+", *sinks) : "", ",", Cold::name);
 }
 
 }  // namespace detail
