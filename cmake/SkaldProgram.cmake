@@ -14,6 +14,11 @@ if(PROJECT_IS_TOP_LEVEL)
     endif()
 endif()
 
+# Without a limit so high GCC collects its garbage again and again: a tenth of its time, for a quarter less memory (1 GB = 10^6 kB).
+if(PROJECT_IS_TOP_LEVEL AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(--param=ggc-min-heapsize=1000000)
+endif()
+
 set(skald_warnings -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual)
 if(SKALD_WERROR)
     list(APPEND skald_warnings -Werror)

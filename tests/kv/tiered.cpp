@@ -262,6 +262,11 @@ TEST_CASE("first tokens are kept as they were, whatever comes after them", "[kv]
     };
     CHECK(refused(32) == errc::invalid_argument);
     CHECK(refused(7) == errc::invalid_argument);
+    const auto refused_shape = [](const kv::cache_shape& shape) {
+        return code_of([&] { kv::tiered<kv::f16, kv::kivi2>{}.make(shape, std::pmr::new_delete_resource()); });
+    };
+    CHECK(refused_shape({.layers = 1, .kv_heads = 1, .head_dim = 0}) == errc::invalid_argument);
+    CHECK(refused_shape({.layers = 0, .kv_heads = 1, .head_dim = 64}) == errc::invalid_argument);
     CHECK(kv::tiered<kv::f16, kv::kivi2>{{.hot = 256, .sinks = 4}}.name() == "tiered:f16/256+4,kivi2");
     CHECK(kv::tiered<kv::q8, kv::kivi2>{{.hot = 1, .sinks = 4}}.name() == "tiered:q8/1+4,kivi2");
     CHECK(kv::tiered<kv::f16, kv::kivi2>{}.name() == "contiguous:kivi2");

@@ -26,6 +26,9 @@ struct layer_call {
     std::span<const row_range> ranges;   // one a segment, as the cache planned them
     typename Backend::activations* out;  // (rows, heads · head_dim)
     typename Backend::scratch* scratch;  // per-thread memory of the kernel
+
+    /// What the kernels are given.
+    optionally_capped capped_variant() const noexcept { return {variant, soft_cap}; }
 };
 
 namespace detail {
@@ -51,21 +54,11 @@ void check_trees(std::span<const row_range> ranges, const std::tuple<Runs...>&) 
 
 }  // namespace detail
 
-/// f(variant): the causal one, with caps where the call has some.
-template <class Backend, class F>
-void with_variant(const layer_call<Backend>& call, const F& f) {
-    if (call.soft_cap == 0.0f)
-        f(call.variant);
-    else
-        f(soft_capped{call.variant, call.soft_cap});
-}
-
 /// What comes after the append: the attention of the step's rows over the runs of a layer.
 template <class Backend, kv_run... Runs>
 void attend_layer(const Backend& backend, const layer_call<Backend>& call, std::span<const row_range> ranges,
                   const std::tuple<Runs...>& runs) {
-    with_variant(
-        call, [&](const auto& variant) { backend.attend(call.q, call.shape, variant, ranges, runs, *call.out, *call.scratch, call.rope); });
+    backend.attend(call.q, call.shape, call.capped_variant(), ranges, runs, *call.out, *call.scratch, call.rope);
 }
 
 /// Runs the call on a cache whose view is known at compile time; attend(ranges, runs) does what attend_layer() would. A cache may have
@@ -90,8 +83,8 @@ void run_layer(const Backend& backend, Cache& cache, std::size_t layer, const la
         cache.attend_parts(backend, layer, call, ranges, attend);
     else
         attend(ranges, runs);
-    if constexpr (requires { cache.observe(backend, layer, call.q, call.shape, call.variant, *call.scratch); })
-        with_variant(call, [&](const auto& variant) { cache.observe(backend, layer, call.q, call.shape, variant, *call.scratch); });
+    if constexpr (requires { cache.observe(backend, layer, call.q, call.shape, call.capped_variant(), *call.scratch); })
+        cache.observe(backend, layer, call.q, call.shape, call.capped_variant(), *call.scratch);
 }
 
 /// Runs the call on any cache.

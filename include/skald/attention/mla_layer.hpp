@@ -247,7 +247,7 @@ private:
         absorb(first, count);
         backend_.rope_append(absorbed_query(), keys(), {}, shape_.absorbed(), call_.rope, ranges, runs, w_.absorbed_);
         w_.attended_.resize(rows_, shape_.heads * shape_.latent_dim());
-        backend_.attend(absorbed_query(), shape_.absorbed(), call_.variant, ranges, runs, w_.attended_, w_.absorbed_);
+        backend_.attend(absorbed_query(), shape_.absorbed(), optionally_capped{call_.variant}, ranges, runs, w_.attended_, w_.absorbed_);
         project(first, count);
     }
 

@@ -43,6 +43,24 @@ struct soft_capped : Inner {
 template <variant Inner = causal>
 soft_capped(Inner, float) -> soft_capped<Inner>;
 
+/// The two above in one, for models that are read at run time: caps scores unless `cap` is 0.
+struct optionally_capped : causal {
+    float cap = 0.0f;
+
+    template <format::float_vector V>
+    constexpr V score(V s, const score_place& at) const noexcept {
+        resolve([&](const auto& v) { s = v.score(s, at); });
+        return s;
+    }
+    template <class F>
+    constexpr void resolve(const F& f) const {
+        if (cap == 0.0f)
+            f(static_cast<const causal&>(*this));
+        else
+            f(soft_capped<>{*this, cap});
+    }
+};
+
 namespace detail {
 inline constexpr float lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 }  // namespace detail
@@ -135,6 +153,7 @@ masked(Inner, Mask) -> masked<Mask, Inner>;
 
 static_assert(variant<causal> && !masking<causal> && !sinking<causal>);
 static_assert(variant<soft_capped<>> && variant<alibi<soft_capped<>>>);
+static_assert(resolving<optionally_capped> && !resolving<soft_capped<>>);
 static_assert(sinking<sinks<>> && sinking<soft_capped<sinks<>>> && !masking<sinks<>>);
 static_assert(masking<with_globals<>> && masking<sinks<with_globals<alibi<>>>>);
 

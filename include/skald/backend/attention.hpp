@@ -89,6 +89,20 @@ concept variant = std::is_trivially_copyable_v<V> && requires(const V v, positio
     { v.score(s, place) } -> std::same_as<format::scalar>;
 };
 
+/// A variant that is one of several, which only a run tells: resolve(f) calls f with that one. A kernel asks where it scores a tile, so
+/// that the rest of it is compiled once for all of them.
+template <class V>
+concept resolving = variant<V> && requires(const V v) { v.resolve([](const auto&) {}); };
+
+/// f(the variant that v is)
+template <variant V, class F>
+constexpr void resolve(const V& v, const F& f) {
+    if constexpr (resolving<V>)
+        v.resolve(f);
+    else
+        f(v);
+}
+
 /// A variant that hides some of [begin(p), p] from a row: shown(p, t) has a bit for each of the positions t … t + 63 of the tile at t, the
 /// first in bit 0, set where a row at p sees it; what lies outside [begin(p), p] is not seen, whatever its bit. Tiles that no row of a task
 /// sees are not read. Every row sees something, unless the variant has a sink.

@@ -126,6 +126,7 @@ public:
 
     static std::string name() { return concat(Hot::name, " and merged ", Cold::name); }
     void check() const {
+        check_groups_of(shape_);
         const std::size_t width = shape_.width();
         if (width > Cold::most_width || std::max(pair_keys(), pair_values()) > group_of_two::most_bytes)
             fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in merged groups of ", tokens, " tokens in ",

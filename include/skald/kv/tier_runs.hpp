@@ -248,10 +248,10 @@ concept cold_layout = requires(const L l, std::size_t n, state_terms& terms, std
     { l.plane_of(n) } -> std::same_as<std::size_t>;
 };
 
-/// How many first tokens a place of groups has room for beside each other in the hot codec: less than a group.
+/// How many first tokens a place of groups has room for beside each other in the hot codec: less than a group; none of heads of no values.
 template <codec Hot>
 constexpr std::size_t most_sinks(std::size_t group, std::size_t room, std::size_t width) noexcept {
-    return std::min(group - 1, room / Hot::row_bytes(width));
+    return width == 0 ? 0 : std::min(group - 1, room / Hot::row_bytes(width));
 }
 
 /// Refuses more of them.
@@ -259,6 +259,13 @@ inline void check_sinks(std::size_t sinks, std::size_t most, std::string_view co
     if (sinks > most)
         fail(errc::invalid_argument, "kv cache", sinks, " tokens kept as sinks; of groups in ", cold, " there is room for ", most,
              "; lower .sinks");
+}
+
+/// Refuses a shape of which groups hold nothing.
+inline void check_groups_of(const cache_shape& shape) {
+    if (shape.layers == 0 || shape.head_dim == 0)
+        fail(errc::invalid_argument, "kv cache", "tiers for ", shape.layers, " layers and heads of ", shape.head_dim,
+             " values; neither may be 0");
 }
 
 /// Every layer has groups of its own: its keys are plane 2 · layer, its values the next. The first `sinks` tokens stay in the hot codec.
@@ -275,6 +282,7 @@ public:
 
     static std::string name() { return concat(Hot::name, " and ", Cold::name); }
     void check() const {
+        check_groups_of(shape_);
         const std::size_t width = shape_.width();
         if (width > Cold::most_width)
             fail(errc::unsupported, "kv cache", "heads of ", shape_.head_dim, " values in groups of ", Cold::name, "; the widest are ",

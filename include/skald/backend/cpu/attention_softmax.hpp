@@ -63,8 +63,15 @@ template <class Arch, std::size_t Q, bool Whole, class Variant, class Visible, c
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < vectors; ++i) {
             const V sum = to_float(I::load(s.products + (first + q) * attention::tile_size + i * lanes));
-            const V score = variant.score(sum * V::load(s.key_scale + i * lanes) * scale, place.after(i * lanes));
-            w[q][i] = seen(q, i, score, -infinity);
+            w[q][i] = sum * V::load(s.key_scale + i * lanes) * scale;
+        }
+        attention::resolve(variant, [&](const auto& one) {
+#pragma GCC unroll 4
+            for (std::size_t i = 0; i < vectors; ++i) w[q][i] = one.score(w[q][i], place.after(i * lanes));
+        });
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < vectors; ++i) {
+            w[q][i] = seen(q, i, w[q][i], -infinity);
             each[q] = i == 0 ? w[q][i] : max(each[q], w[q][i]);
         }
     }

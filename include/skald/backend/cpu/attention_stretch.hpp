@@ -49,7 +49,7 @@ void attend_stretch_by(matrix_view<const float> q, const attention_shape& shape,
     const attention_tasks tasks(shape, std::span(&range, 1), {}, w.count());
     std::atomic<std::size_t> next{0};
     w.run(std::min(tasks.size(), w.count()), [&](std::size_t thread) {
-        attention_task<Arch, Fold, Variant, Runs...> task(shape, variant, unturned, runs, scratch.of(thread));
+        task_of_runs<Arch, Fold, Variant, Runs...> task(shape, variant, unturned, runs, scratch.of(thread));
         for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
             task.add_segment(q, tasks[i], stretch, totals.of(tasks[i]), out);
     });

@@ -277,8 +277,7 @@ private:
     SKALD_INLINE void multiply_rows(std::size_t at, const rows_by_eight& rows, std::size_t first, const rows_by_eight& next, auto vectors,
                                     const float* factor) noexcept {
         typename I::reg quads[Q][4];
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < 4; ++k) {
+        const auto four = [&](std::size_t k) {
             typename I::reg sum[Q][4];
 #pragma GCC unroll 4
             for (auto& some : sum)
@@ -299,6 +298,13 @@ private:
             }
 #pragma GCC unroll 4
             for (std::size_t q = 0; q < Q; ++q) quads[q][k] = words_of<Arch>::quad_sums(sum[q]);
+        };
+        if constexpr (std::is_same_v<decltype(vectors), std::integral_constant<std::size_t, 4>>) {  // short rows: a loop costs a tenth
+#pragma GCC unroll 4
+            for (std::size_t k = 0; k < 4; ++k) four(k);
+        } else {
+#pragma GCC unroll 1
+            for (std::size_t k = 0; k < 4; ++k) four(k);
         }
 #pragma GCC unroll 4
         for (std::size_t q = 0; q < Q; ++q) {

@@ -25,7 +25,8 @@ struct float_kernel {
     static constexpr encoding reads = plain;
     static constexpr std::size_t rows = parts_of<Arch> == 1 ? 6 : 12 / (2 * parts_of<Arch>);  // accumulators: 12 registers
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    static constexpr std::size_t panels_of_one_row = parts_of<Arch> == 1 ? 2 : 1;
+    static constexpr std::size_t panels_of_one_row = parts_of<Arch> == 1 ? 4 : 1;
+    static constexpr std::size_t ahead = parts_of<Arch> == 1 ? 1024 : prefetch_distance;  // of each of four, what 2048 are of each of two
 
     static const row* row_of(const activations<Arch>& a, std::size_t r) noexcept { return a.row(r); }
 
@@ -39,7 +40,7 @@ struct float_kernel {
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < P; ++p) {
                 Layout::template load<Arch>(panel[p], cols, k, w[p]);
-                if constexpr (R == 1) __builtin_prefetch(Layout::where(panel[p], k) + prefetch_distance);
+                if constexpr (R == 1) __builtin_prefetch(Layout::where(panel[p], k) + ahead);
             }
 #pragma GCC unroll 4
             for (std::size_t j = 0; j < group; ++j) step(w, x, k + j, j, acc);
@@ -168,7 +169,8 @@ struct bfloat16_kernel {
     static constexpr encoding reads = bf16_pairs;
     static constexpr std::size_t rows = parts_of<Arch> == 1 ? 6 : 12 / (2 * parts_of<Arch>);
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    static constexpr std::size_t panels_of_one_row = 2;
+    static constexpr std::size_t panels_of_one_row = 1;
+    static constexpr std::size_t ahead = 2 * prefetch_distance;
 
     static const row* row_of(const activations<Arch>& a, std::size_t r) noexcept { return a.pairs_row(r); }
 
@@ -180,7 +182,7 @@ struct bfloat16_kernel {
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < P; ++p) {
                 const std::byte* pairs = panel[p] + k * lanes * 2;
-                if constexpr (R == 1) __builtin_prefetch(pairs + prefetch_distance);
+                if constexpr (R == 1) __builtin_prefetch(pairs + ahead);
                 w[p] = simd_int<Arch>::load(pairs);
             }
 #pragma GCC unroll 16
