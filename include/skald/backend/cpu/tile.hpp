@@ -15,7 +15,8 @@ namespace skald::inline SKALD_ISA::kernels {
 template <class Arch>
 inline constexpr std::size_t parts_of = simd<Arch>::parts;
 
-/// Bytes ahead of the weights being read that one-row loops prefetch: some tens of lines, past the hardware's own.
+/// Bytes ahead of the weights being read that one-row loops prefetch: some tens of lines, past the hardware's own. Twice as many where
+/// one panel is all they read.
 inline constexpr std::size_t prefetch_distance = 2048;
 
 /// acc[r][p] += weights · activations in f32: any layout, exact.
@@ -25,8 +26,7 @@ struct float_kernel {
     static constexpr encoding reads = plain;
     static constexpr std::size_t rows = parts_of<Arch> == 1 ? 6 : 12 / (2 * parts_of<Arch>);  // accumulators: 12 registers
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    static constexpr std::size_t panels_of_one_row = parts_of<Arch> == 1 ? 4 : 1;
-    static constexpr std::size_t ahead = parts_of<Arch> == 1 ? 1024 : prefetch_distance;  // of each of four, what 2048 are of each of two
+    static constexpr std::size_t panels_of_one_row = 1;
 
     static const row* row_of(const activations<Arch>& a, std::size_t r) noexcept { return a.row(r); }
 
@@ -40,7 +40,7 @@ struct float_kernel {
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < P; ++p) {
                 Layout::template load<Arch>(panel[p], cols, k, w[p]);
-                if constexpr (R == 1) __builtin_prefetch(Layout::where(panel[p], k) + ahead);
+                if constexpr (R == 1) __builtin_prefetch(Layout::where(panel[p], k) + 2 * prefetch_distance);
             }
 #pragma GCC unroll 4
             for (std::size_t j = 0; j < group; ++j) step(w, x, k + j, j, acc);
@@ -170,7 +170,6 @@ struct bfloat16_kernel {
     static constexpr std::size_t rows = parts_of<Arch> == 1 ? 6 : 12 / (2 * parts_of<Arch>);
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
     static constexpr std::size_t panels_of_one_row = 1;
-    static constexpr std::size_t ahead = 2 * prefetch_distance;
 
     static const row* row_of(const activations<Arch>& a, std::size_t r) noexcept { return a.pairs_row(r); }
 
@@ -182,7 +181,7 @@ struct bfloat16_kernel {
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < P; ++p) {
                 const std::byte* pairs = panel[p] + k * lanes * 2;
-                if constexpr (R == 1) __builtin_prefetch(pairs + ahead);
+                if constexpr (R == 1) __builtin_prefetch(pairs + 2 * prefetch_distance);
                 w[p] = simd_int<Arch>::load(pairs);
             }
 #pragma GCC unroll 16
