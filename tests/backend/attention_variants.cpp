@@ -103,6 +103,23 @@ TEMPLATE_LIST_TEST_CASE("rows attend alike by variants in one step and in many",
     }
 }
 
+TEST_CASE("a cap that only a run tells is the cap, or none", "[backend]") {
+    const attention_shape shape{12, 4, 24};
+    const std::size_t length = 150;
+    plain_cache<kv::f16> cache(shape, 1, length, 1);
+    const std::vector<float> q = random_floats(length * shape.heads * shape.head_dim, 2);
+    const attention::causal plain{0.2f, 90};
+    for (const compute policy : {compute::exact, compute::native}) {
+        const auto attended = [&](const auto& v) {
+            return in_chunks(cpu<>({.policy = policy}), q, shape, v, length, length, cache.runs());
+        };
+        const std::vector<float> capped = attended(attention::soft_capped{plain, 0.5f}), whole = attended(plain);
+        CHECK_FALSE(same_bits(capped, whole));
+        CHECK(same_bits(attended(attention::optionally_capped{plain, 0.5f}), capped));
+        CHECK(same_bits(attended(attention::optionally_capped{plain}), whole));
+    }
+}
+
 TEST_CASE("variants do not depend on threads, whether these share rows or segments", "[backend]") {
     const attention_shape shape{12, 2, 16};
     plain_cache<kv::f16> cache(shape, 3, 3200, 1);
