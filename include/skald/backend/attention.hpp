@@ -89,10 +89,17 @@ concept variant = std::is_trivially_copyable_v<V> && requires(const V v, positio
     { v.score(s, place) } -> std::same_as<format::scalar>;
 };
 
+namespace detail {
+struct takes_any {
+    template <class V>
+    constexpr void operator()(const V&) const noexcept {}
+};
+}  // namespace detail
+
 /// A variant that is one of several, which only a run tells: resolve(f) calls f with that one. A kernel asks where it scores a tile, so
 /// that the rest of it is compiled once for all of them.
 template <class V>
-concept resolving = variant<V> && requires(const V v) { v.resolve([](const auto&) {}); };
+concept resolving = variant<V> && requires(const V v) { v.resolve(detail::takes_any{}); };
 
 /// f(the variant that v is)
 template <variant V, class F>
