@@ -46,12 +46,10 @@ class task_of_runs final : public attention_task<Arch> {
 public:
     task_of_runs(const attention_shape& shape, const Variant& variant, const rope_rows& rope, const std::tuple<Runs...>& runs,
                  float* scratch) noexcept
-        : base(shape, rope, scratch),
+        : base(shape, rope, transformed, scratch),
           variant_(variant),
           runs_(runs),
-          fold_(base::fold_memory(), attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {
-        base::transformed_ = transformed;
-    }
+          fold_(base::fold_memory(), attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
 
     position next_segment(const attention_share& share, position s, position end) const noexcept override {
         ++s;

@@ -94,8 +94,9 @@ protected:
         std::size_t first, count;
     };
 
-    attention_task(const attention_shape& shape, const rope_rows& rope, float* scratch) noexcept
-        : attention_task(shape, rope, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
+    /// transformed: whether all runs are.
+    attention_task(const attention_shape& shape, const rope_rows& rope, bool transformed, float* scratch) noexcept
+        : attention_task(shape, rope, transformed, scratch, attention_scratch::queries_of(shape), attention_scratch::width_of(shape)) {}
     ~attention_task() = default;
 
     /// The first position that a row at p sees.
@@ -135,23 +136,18 @@ protected:
         });
     }
 
-    const attention_shape& shape_;
-    const rope_rows& rope_;
-    std::size_t group_;
-    bool transformed_ = false;  // whether all runs are
-    float* rotated_;            // (tile_size, width), room for keys
-
 private:
-    attention_task(const attention_shape& shape, const rope_rows& rope, float* scratch, std::size_t queries, std::size_t width) noexcept
+    attention_task(const attention_shape& shape, const rope_rows& rope, bool transformed, float* scratch, std::size_t queries,
+                   std::size_t width) noexcept
         : shape_(shape),
           rope_(rope),
           group_(shape.heads / shape.kv_heads),
+          transformed_(transformed),
           now_(fold_state::at(scratch, queries, width)),
           total_(fold_state::at(scratch + fold_state::floats_of(queries, width), queries, width)),
           turned_(scratch + 2 * fold_state::floats_of(queries, width)),
-          turn_(turned_ + width) {
-        rotated_ = turn_ + width;
-    }
+          turn_(turned_ + width),
+          rotated_(turn_ + width) {}
 
     std::size_t queries(const attention_share& share) const noexcept { return share.rows * group_; }
 
@@ -225,6 +221,13 @@ private:
         });
     }
 
+protected:
+    const attention_shape& shape_;
+    const rope_rows& rope_;
+    std::size_t group_;
+
+private:
+    bool transformed_;
     matrix_view<const float> q_;
     attention_share share_{};
     std::size_t parts_ = 0, rows_ = 0;
@@ -233,6 +236,9 @@ private:
     position at_[attention_scratch::most_rows];  // (rows)
     fold_state now_, total_;
     float *turned_, *turn_;  // (width), (width)
+
+protected:
+    float* rotated_;  // (tile_size, width), room for keys
 };
 
 /// with_task(thread, f): f(a task that is that thread's).
