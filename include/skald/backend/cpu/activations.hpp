@@ -5,11 +5,13 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory_resource>
 
 #include <skald/backend/cpu/int8_rows.hpp>
 #include <skald/backend/cpu/parallel.hpp>
 #include <skald/backend/cpu/simd.hpp>
+#include <skald/backend/cpu/words.hpp>
 #include <skald/core/buffer.hpp>
 #include <skald/core/error.hpp>
 #include <skald/core/tensor_view.hpp>
@@ -27,27 +29,38 @@ struct alignas(64) int8_block {
     static constexpr std::size_t size = 32;
 
     std::int8_t q[size];
+    float sum[3];  ///< Σq, for the minima of weights
     float scale;
     std::int32_t start[3];  ///< sums_zero_bits - 128 · Σq: where a dot product with codes around 128 begins
-    float sum[3];           ///< Σq, for the minima of weights
 };
 static_assert(sizeof(int8_block) == 64);
 
-/// Encodes 32 floats.
-template <class Arch>
-SKALD_INLINE void encode_int8(const float* x, int8_block& out) noexcept {
+/// Encodes 32 · N floats to blocks that lie `stride` apart; 16 share what is slow, a division.
+template <class Arch, std::size_t N>
+SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t stride) noexcept {
     using V = simd<Arch>;
-    const V a = V::load(x), b = V::load(x + lanes);
-    const float greatest = reduce_max(max(abs(a), abs(b)));
-    const V inverse = V::broadcast(greatest > 0.0f ? 127.0f / greatest : 0.0f);
-    (a * inverse).store_i8(out.q);
-    (b * inverse).store_i8(out.q + lanes);
-    const std::int32_t low = registers<16>::sum_bytes(out.q), high = registers<16>::sum_bytes(out.q + lanes),
-                       sums[3] = {low + high, low, high};
-    out.scale = greatest / 127.0f;
-    for (std::size_t i = 0; i < 3; ++i) {
-        out.start[i] = sums_zero_bits - 128 * sums[i];
-        out.sum[i] = static_cast<float>(sums[i]);
+    using four = registers<16>;
+    V most[N], greatest;
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < N; ++i)
+        most[i] = max(abs(V::load(x + i * int8_block::size)), abs(V::load(x + i * int8_block::size + lanes)));
+    if constexpr (N == 1)
+        greatest = V::broadcast(reduce_max(most[0]));
+    else
+        greatest = greatest_of_rows(most);
+    alignas(64) float scale[lanes], inverse[lanes];
+    (greatest / V::broadcast(127.0f)).store(scale);
+    min(V::broadcast(127.0f) / greatest, V::broadcast(std::numeric_limits<float>::max())).store(inverse);  // zeros times a number are zeros
+    for (std::size_t i = 0; i < N; ++i, x += int8_block::size, out += stride) {
+        const V by = V::broadcast(inverse[i]);
+        (V::load(x) * by).store_i8(out->q);
+        (V::load(x + lanes) * by).store_i8(out->q + lanes);
+        // Four floats, of which the last is another's place.
+        const auto sums = four::to_float(four::sums_of_bytes(out->q));
+        std::byte* const block = reinterpret_cast<std::byte*>(out);
+        four::store(sums, block + offsetof(int8_block, sum));
+        four::store(four::fma(sums, four::broadcast(-128.0f), four::broadcast(sums_zero)), block + offsetof(int8_block, start));
+        out->scale = scale[i];
     }
 }
 
@@ -158,7 +171,10 @@ private:
         const float* x = row(r);
         if (encodings & int8) {
             int8_block* out = int8_.data() + int8_index(r, 0);
-            for (std::size_t b = 0; b < cols_ / int8_block::size; ++b) encode_int8<Arch>(x + b * int8_block::size, out[b * tile]);
+            std::size_t b = 0;
+            for (; b + lanes <= cols_ / int8_block::size; b += lanes)
+                encode_int8<Arch, lanes>(x + b * int8_block::size, out + b * tile, tile);
+            for (; b < cols_ / int8_block::size; ++b) encode_int8<Arch, 1>(x + b * int8_block::size, out + b * tile, tile);
         }
         if (encodings & int8_rows_whole) whole_rows_.encode(r, x, cols_);
         if (encodings & int8_rows_and_outliers) parted_rows_.encode(r, x, cols_);

@@ -84,12 +84,12 @@ template <class Arch, std::size_t Q, bool Whole, class Variant, class Visible, c
     shift.store(number);
 #pragma GCC unroll 4
     for (std::size_t q = 0; q < Q; ++q) {
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < vectors; ++i) w[q][i] = w[q][i] - V::broadcast(number[q]);
+        decay(w[q]);
         each[q] = V::zero();
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < vectors; ++i) {
-            w[q][i] = decay(w[q][i] - V::broadcast(number[q]));
-            each[q] = each[q] + w[q][i];
-        }
+        for (std::size_t i = 0; i < vectors; ++i) each[q] = each[q] + w[q][i];
     }
     const V old = V::load(s.sum + first);
     choose_first(Q, fma(old, keep, each_sum<Arch>(each)), old).store(s.sum + first);
@@ -119,22 +119,25 @@ void weigh(const word_scores& s, const Variant& variant, const Visible& visible,
            std::size_t count) noexcept {
     constexpr std::size_t most = simd<Arch>::parts == 1 ? 4 : 1;
     for (std::size_t q = 0; q < count;) {
-        std::size_t together = 0;
-        while (together < most && q + together < count && whole(parts[q + together])) ++together;
+        const std::size_t together = std::min(most, count - q);
+        bool all = true;
+        for (std::size_t i = 0; i < together; ++i) all = all && whole(parts[q + i]);
         const auto some = [&]<std::size_t Q, bool Whole>() { weigh_some<Arch, Q, Whole>(s, variant, visible, parts, query, q); };
-        if (together == 0)
-            some.template operator()<1, false>();
-        else if (together == 1)
-            some.template operator()<1, true>();
-        else if constexpr (most == 4) {
-            if (together == 2)
-                some.template operator()<2, true>();
+        if constexpr (most == 1) {
+            all ? some.template operator()<1, true>() : some.template operator()<1, false>();
+        } else {
+            if (together == 1)
+                some.template operator()<1, false>();
+            else if (together == 2)
+                some.template operator()<2, false>();
             else if (together == 3)
-                some.template operator()<3, true>();
-            else
+                some.template operator()<3, false>();
+            else if (all)
                 some.template operator()<4, true>();
+            else
+                some.template operator()<4, false>();
         }
-        q += std::max<std::size_t>(together, 1);
+        q += together;
     }
 }
 

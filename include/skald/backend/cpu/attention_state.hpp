@@ -39,11 +39,21 @@ private:
     static std::size_t padded(std::size_t queries) noexcept { return round_up(queries, lanes) + lanes; }
 };
 
-/// e^x - 2e-35 for x ≤ 0, at least zero, which it is from -80 on: subnormal results would cost hundreds of cycles each.
+/// x = e^x - 2e-35 for x ≤ 0, at least zero, which it is from -80 on: subnormal results would cost hundreds of cycles each.
+template <class Arch, std::size_t N>
+SKALD_INLINE void decay(simd<Arch> (&x)[N]) noexcept {
+    using V = simd<Arch>;
+#pragma GCC unroll 8
+    for (V& some : x) some = max(V::broadcast(-80.0f), some);
+    bounded_exp(x);
+#pragma GCC unroll 8
+    for (V& some : x) some = max(V::zero(), some - V::broadcast(2e-35f));
+}
 template <class Arch>
 SKALD_INLINE simd<Arch> decay(simd<Arch> x) noexcept {
-    using V = simd<Arch>;
-    return max(V::zero(), exp(max(V::broadcast(-80.0f), x)) - V::broadcast(2e-35f));
+    simd<Arch> one[] = {x};
+    decay(one);
+    return one[0];
 }
 
 /// total = total merged with next. A state that saw nothing leaves the other as it is.
@@ -133,9 +143,28 @@ struct visible_part {
 
     static constexpr bool masks = attention::masking<Variant> || choosing_seen<Seen>;  // whether parts have bits
 
-    auto operator()(std::size_t query) const noexcept {
-        const position at = row(query);
-        const position_range shown = seen(query / group);
+    auto operator()(std::size_t query) const noexcept { return of_row(query / group); }
+
+    /// out[i] = that of query first + i; the queries of a row see the same.
+    template <class Part>
+    void each(std::size_t first, std::size_t count, Part* out) const noexcept {
+        std::size_t number = first / group, left = (number + 1) * group - first;
+        for (Part* const end = out + count; out != end; ++number, left = group) {
+            const Part part = of_row(number);
+            const std::size_t n = std::min(left, static_cast<std::size_t>(end - out));
+            out = std::fill_n(out, n, part);
+        }
+    }
+
+    /// Of the tile's first position.
+    attention::score_place place(std::size_t query) const noexcept {
+        return {.head = kv_head * group + query % group, .row = seen.standing(rows[query / group]), .key = origin};
+    }
+
+private:
+    auto of_row(std::size_t number) const noexcept {
+        const position at = rows[number];
+        const position_range shown = seen(number);
         const position from = std::max({variant.begin(at), shown.from, origin});
         const position to = std::min({at + 1, shown.to, origin + static_cast<position>(attention::tile_size)});
         const auto begin = static_cast<std::size_t>(std::min(from, to) - origin);
@@ -150,14 +179,6 @@ struct visible_part {
         }
     }
 
-    /// Of the tile's first position.
-    attention::score_place place(std::size_t query) const noexcept {
-        return {.head = kv_head * group + query % group, .row = seen.standing(row(query)), .key = origin};
-    }
-
-    position row(std::size_t query) const noexcept { return rows[query / group]; }
-
-private:
     static masked_part masked(tile_part part, std::uint64_t bits) noexcept {
         const std::size_t count = part.to - part.from;
         if (count < attention::tile_size) bits &= ((std::uint64_t{1} << count) - 1) << part.from;

@@ -364,8 +364,9 @@ private:
                     const fold_state& state) noexcept {
         std::size_t first = tile_size, last = 0;
         decltype(visible(query)) parts[block];
+        visible.each(query, count, parts);
         for (std::size_t q = 0; q < count; ++q) {
-            const auto part = parts[q] = visible(query + q);
+            const auto& part = parts[q];
             if (part.from == part.to) continue;
             first = std::min(first, part.from / unit * unit);
             last = std::max(last, round_up(part.to, unit));
@@ -377,12 +378,15 @@ private:
                                 state.sum + query, rescale, worth},
                     variant, visible, parts, query, count);
         multiply_values(count, first, last);
-        for (std::size_t q = 0; q < count; ++q) {
-            float* acc = state.acc + (query + q) * width_;
-            const V old = V::broadcast(rescale[q]), by = V::broadcast(worth[q]);
-            for (std::size_t d = 0; d < width_; d += lanes)
-                fma(V::load(acc + d), old, to_float(I::load(products_ + q * width_ + d)) * by).store(acc + d);
-        }
+        with_vectors([&](auto vectors) {
+            float* acc = state.acc + query * width_;
+            const std::int32_t* products = products_;
+            for (std::size_t q = 0; q < count; ++q) {
+                const V old = V::broadcast(rescale[q]), by = V::broadcast(worth[q]);
+                for (std::size_t i = 0; i < vectors; ++i, acc += lanes, products += lanes)
+                    fma(V::load(acc), old, to_float(I::load(products)) * by).store(acc);
+            }
+        });
     }
 
     /// products = queries · keys. // (count, tile_size)

@@ -6,25 +6,34 @@
 
 namespace skald::inline SKALD_ISA::kernels {
 
-/// e^x within 2 ulp; exp(-inf) = 0, exp of 88.8 and more is inf, results below 2^-126 lose bits as subnormals do.
+/// x = e^x within 2 ulp, for x in [-104, 89]; results below 2^-126 lose bits as subnormals do. Step after step for all N: a processor
+/// looks too few instructions ahead to find eight such chains one behind another.
 /// x = n · ln 2 + r with |r| ≤ ln 2 / 2; e^r by its Taylor series to the seventh power (remainder below 2^-27); ln 2 is split
 /// in two, the first part with 9 bits so that n times it is exact (Cody & Waite 1980).
+template <class Arch, std::size_t N>
+SKALD_INLINE void bounded_exp(simd<Arch> (&x)[N]) noexcept {
+    using V = simd<Arch>;
+    V n[N], p[N];
+    const auto each = [](const auto& f) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < N; ++i) f(i);
+    };
+    each([&](std::size_t i) { n[i] = round(x[i] * V::broadcast(1.44269504088896341f)); });
+    each([&](std::size_t i) { x[i] = fma(n[i], V::broadcast(-0.693359375f), x[i]); });
+    each([&](std::size_t i) { x[i] = fma(n[i], V::broadcast(2.12194440e-4f), x[i]); });
+    each([&](std::size_t i) { p[i] = fma(V::broadcast(1.0f / 5040), x[i], V::broadcast(1.0f / 720)); });
+    for (const float c : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        each([&](std::size_t i) { p[i] = fma(p[i], x[i], V::broadcast(c)); });
+    each([&](std::size_t i) { x[i] = scale_by_power(p[i], n[i]); });
+}
+
+/// The same for all x; exp(-inf) = 0, exp of 88.8 and more is inf.
 template <class Arch>
 SKALD_INLINE simd<Arch> exp(simd<Arch> x) noexcept {
     using V = simd<Arch>;
-    const V bounded = min(V::broadcast(89.0f), max(V::broadcast(-104.0f), x));  // in this order NaN stays NaN
-    const V n = round(bounded * V::broadcast(1.44269504088896341f));
-    V r = fma(n, V::broadcast(-0.693359375f), bounded);
-    r = fma(n, V::broadcast(2.12194440e-4f), r);
-    V p = V::broadcast(1.0f / 5040);
-    p = fma(p, r, V::broadcast(1.0f / 720));
-    p = fma(p, r, V::broadcast(1.0f / 120));
-    p = fma(p, r, V::broadcast(1.0f / 24));
-    p = fma(p, r, V::broadcast(1.0f / 6));
-    p = fma(p, r, V::broadcast(0.5f));
-    p = fma(p, r, V::broadcast(1.0f));
-    p = fma(p, r, V::broadcast(1.0f));
-    return scale_by_power(p, n);
+    V bounded[] = {min(V::broadcast(89.0f), max(V::broadcast(-104.0f), x))};  // in this order NaN stays NaN
+    bounded_exp(bounded);
+    return bounded[0];
 }
 
 /// 1 - 2 / (1 + e^2x), within 2 · eps of the true value.

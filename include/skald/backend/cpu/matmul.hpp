@@ -136,7 +136,7 @@ private:
     /// which costs as much as 2.5 to 4.3 rows.
     static constexpr std::size_t few_rows = std::max<std::size_t>(rows_of_tile<Arch> / 2, 1);
 
-    static constexpr std::size_t fetching_tiles = 8;
+    static constexpr std::size_t fetching_tiles = 8, results_ahead = 2;
 
     void one_by_one(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         alignas(64) float sums[panels_of_row][lanes];
@@ -161,9 +161,13 @@ private:
         const std::size_t columns = few ? unpacked_panel::columns / 2 : unpacked_panel::columns;
         const typename tile::fetch nothing;
         unpacked_panel panel[tile::panels];
-        alignas(64) typename tile::sums sums[row_block];
+        constexpr std::size_t width = tile::panels * lanes;
+        alignas(64) float sums[row_block][width];
+        float* const results = job.out.data();
+        const std::size_t stride = job.out.strides()[0];
         for (std::size_t p = first; p < last; p += tile::panels) {
             const std::size_t panels = std::min(tile::panels, last - p);
+            const bool whole = job.bias == nullptr && p * lanes + width <= weight_.rows() && p + tile::panels <= last;
             for (std::size_t k = 0, n; k < cols; k += n) {
                 n = std::min(columns, cols - k);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
@@ -172,21 +176,28 @@ private:
                 // The last tiles fetch these, block by block, so that activations do not push them out of the cache again.
                 const std::size_t blocks = n / int8_block::size, fetching = std::min(tiles, fetching_tiles);
                 typename tile::fetch part = next.part(fetching * blocks);
+                if (!more) fetch_results(job, p, panels, row, std::min(row + results_ahead * tile::rows, row_end));
                 for (std::size_t t = 0; t < tiles; ++t) {
                     const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
                     const bool fetches = t + fetching >= tiles && part.at < next.end();
-                    if (!more) fetch_results(job, p, panels, begin, end);
-                    run(panel, in_.int8_at(begin, k), blocks, k == 0, fetches ? part : nothing, sums + t * tile::rows);
+                    if (!more)
+                        fetch_results(job, p, panels, begin + results_ahead * tile::rows,
+                                      std::min(end + results_ahead * tile::rows, row_end));
+                    const bool direct = !more && whole && begin + tile::rows <= row_end;
+                    const typename tile::results to =
+                        direct ? typename tile::results{results + begin * stride + p * lanes, stride, job.accumulate}
+                               : typename tile::results{sums[begin - row], width, false};
+                    run(panel, in_.int8_at(begin, k), blocks, k == 0 ? nullptr : sums[begin - row], fetches ? part : nothing, to);
                     if (fetches) part.at += blocks * part.lines * 64;
-                    if (more) continue;
+                    if (more || direct) continue;
                     for (std::size_t r = begin; r < end; ++r)
-                        for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row][i]));
+                        for (std::size_t i = 0; i < panels; ++i) put(job, p + i, r, simd<Arch>::load(sums[r - row] + i * lanes));
                 }
             }
         }
     }
 
-    /// The lines where the results of a tile go, before it runs: they are not in the cache, a row of results apart.
+    /// The lines where the results of rows go, some tiles before they come: they are not in the cache, a row of results apart.
     static void fetch_results(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t panels, std::size_t row,
                               std::size_t row_end) noexcept {
         for (std::size_t r = row; r < row_end; ++r) {
@@ -267,8 +278,11 @@ public:
         if (in.rows() == 0 || panels == 0) return;
         in.require(encodings, w);
 
-        // Pieces are many enough to even out threads that run at different speeds, and large enough to be worth a call.
+        // Pieces are many enough to even out threads that run at different speeds, and large enough to be worth a call; their rows are
+        // about as many, in whole tiles of the kernels that read them.
         const std::size_t units = panels / unit, blocks = ceil_div(in.rows(), rows);
+        const bool by_sixteen = encodings & (bf16_parts | int8_rows_whole | int8_rows_and_outliers);
+        rows = round_up(ceil_div(in.rows(), blocks), by_sixteen ? whole : whole / 4);
         std::size_t chunks = 1;
         if (w.count() > 1) {
             const std::size_t wanted = w.count() * (bytes * blocks > 256 * 1024 * w.count() ? 6 : 1);

@@ -32,7 +32,8 @@ namespace skald::inline SKALD_ISA::kernels {
 /// | choose(table, i)                  | table[byte] of each byte below 16                                                    |
 /// | low_bfloat16, high_bfloat16 (i)   | the lower and the upper bf16 of each lane, converted                                 |
 /// | bytes_to_float(b, part)           | the part's share of sixteen signed bytes, converted                                  |
-/// | sum_bytes(p)                      | the sum of the sixteen signed bytes at p (128 bits only)                             |
+/// | sums_of_bytes(p)                  | of the 32 signed bytes at p: of all, of the first and of the last 16 (128 bits only) |
+/// | broadcast(x), store(f, p)         | (128 bits only)                                                                      |
 /// | choose_bytes(table, p)            | table[index] of the sixteen indices below 16 at p; bytes (128 bits only)             |
 /// | swap_pairs(f)                     | elements 2i and 2i + 1 exchanged                                                     |
 /// | load_twice(p)                     | element i of p at 2i and 2i + 1                                                      |

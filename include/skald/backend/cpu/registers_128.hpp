@@ -108,11 +108,18 @@ struct registers<16> {
         return load_ints(chosen);
 #endif
     }
-    /// psadbw adds unsigned bytes: 128 is added to each, and 16 · 128 taken off.
-    SKALD_INLINE static std::int32_t sum_bytes(const std::int8_t* p) noexcept {
-        const __m128i sums = _mm_sad_epu8(_mm_xor_si128(load_ints(p), _mm_set1_epi8(-128)), _mm_setzero_si128());
-        return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
+    /// psadbw adds eight unsigned bytes: 128 is added to each, and taken off the sums.
+    SKALD_INLINE static ints sums_of_bytes(const std::int8_t* p) noexcept {
+        const auto eights = [&](std::size_t i) {
+            return _mm_sad_epu8(_mm_xor_si128(load_ints(p + i), _mm_set1_epi8(-128)), _mm_setzero_si128());
+        };
+        const __m128i a = eights(0), b = eights(16);
+        const __m128i parts = _mm_add_epi32(_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b));  // first, 0, last, 0
+        const __m128i sums = _mm_add_epi32(_mm_shuffle_epi32(parts, 0x60), _mm_shuffle_epi32(parts, 0x56));
+        return _mm_sub_epi32(sums, _mm_setr_epi32(32 * 128, 16 * 128, 16 * 128, 0));
     }
+    SKALD_INLINE static floats broadcast(float x) noexcept { return _mm_set1_ps(x); }
+    SKALD_INLINE static void store(floats f, void* p) noexcept { _mm_storeu_ps(static_cast<float*>(p), f); }
     SKALD_INLINE static ints widen(const void* p) noexcept {
         const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(p));
         return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);

@@ -52,9 +52,8 @@ struct registers<64> {
         _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_maskz_cvtepi32_epi16(0xffff, _mm512_maskz_srli_epi32(0xffff, chosen, 16)));
     }
     SKALD_INLINE static void store_i8(floats f, void* p) noexcept {
-        const __m512 low = _mm512_maskz_max_ps(0xffff, f, _mm512_set1_ps(-128.0f));
-        const __m512i i = to_int(_mm512_maskz_min_ps(0xffff, low, _mm512_set1_ps(127.0f)));
-        _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xffff, i));
+        const __m512i i = to_int(_mm512_maskz_min_ps(0xffff, _mm512_set1_ps(127.0f), f));  // NaN, and what is below all integers: the least
+        _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_maskz_cvtsepi32_epi8(0xffff, i));
     }
 
     SKALD_INLINE static ints to_int(floats f) noexcept { return _mm512_maskz_cvtps_epi32(0xffff, f); }

@@ -65,7 +65,12 @@ struct registers<16> {
     SKALD_INLINE static ints choose_bytes(const std::int8_t (&table)[16], const std::uint8_t* index) noexcept {
         return choose(table, load_ints(index));
     }
-    SKALD_INLINE static std::int32_t sum_bytes(const std::int8_t* p) noexcept { return vaddlvq_s8(vld1q_s8(p)); }
+    SKALD_INLINE static ints sums_of_bytes(const std::int8_t* p) noexcept {
+        const std::int32_t first = vaddlvq_s8(vld1q_s8(p)), last = vaddlvq_s8(vld1q_s8(p + 16)), sums[4] = {first + last, first, last, 0};
+        return vld1q_s32(sums);
+    }
+    SKALD_INLINE static floats broadcast(float x) noexcept { return vdupq_n_f32(x); }
+    SKALD_INLINE static void store(floats f, void* p) noexcept { vst1q_f32(static_cast<float*>(p), f); }
     SKALD_INLINE static ints widen(const void* p) noexcept {
         return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(static_cast<const std::int8_t*>(p))));
     }

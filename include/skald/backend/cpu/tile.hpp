@@ -72,7 +72,12 @@ template <class Arch>
 struct quantized_tile {
     static constexpr std::size_t rows = rows_of_tile<Arch>;
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    using sums = float[panels][lanes];
+    /// Where rows of results go, `stride` floats apart; `add`: to what stands there.
+    struct results {
+        float* at;
+        std::size_t stride;
+        bool add;
+    };
 
     /// What is fetched meanwhile: with every block so many lines of each of as many panels, which are `stride` bytes apart.
     struct fetch {
@@ -80,9 +85,10 @@ struct quantized_tile {
         std::size_t stride = 0, lines = 0;
     };
 
-    /// sums[r][p] = (first ? 0 : sums[r][p]) and the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
-    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, const fetch& next,
-                              sums* out) noexcept;
+    /// out = sums (from nullptr zero) and the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
+    /// // sums: (rows, panels, 16); out: rows of (panels, 16)
+    using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums,
+                              const fetch& next, const results& out) noexcept;
 
     static function of(const quantized_panels& format) noexcept {
         if constexpr (ints::has_narrow_dot)
@@ -101,15 +107,15 @@ private:
     }
 
     template <bool Halves, bool Minima, bool Narrow>
-    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, bool first, const fetch& next,
-                    sums* out) noexcept {
+    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums, const fetch& next,
+                    const results& out) noexcept {
         const std::byte* at = next.at;
         const std::size_t stride = next.stride, lines = next.lines;
         V acc[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-            for (std::size_t p = 0; p < panels; ++p) acc[r][p] = first ? V::zero() : V::load(out[r][p]);
+            for (std::size_t p = 0; p < panels; ++p) acc[r][p] = sums == nullptr ? V::zero() : V::load(sums + (r * panels + p) * lanes);
         for (std::size_t b = 0; b < blocks; ++b, x += rows) {
             for (std::size_t i = 0; i < lines; ++i, at += 64)
                 for (std::size_t p = 0; p < panels; ++p) __builtin_prefetch(at + p * stride);
@@ -120,10 +126,19 @@ private:
                 add_group<0, 8, Minima, Narrow>(panel, x, b, b, 0, acc);
             }
         }
+        if (out.add) {
+            float* from = out.at;
 #pragma GCC unroll 16
-        for (std::size_t r = 0; r < rows; ++r)
+            for (std::size_t r = 0; r < rows; ++r, from += out.stride)
 #pragma GCC unroll 4
-            for (std::size_t p = 0; p < panels; ++p) acc[r][p].store(out[r][p]);
+                for (std::size_t p = 0; p < panels; ++p) acc[r][p] = V::load(from + p * lanes) + acc[r][p];
+        }
+        float* to = out.at;
+        const std::size_t row = out.stride;
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < rows; ++r, to += row)
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) acc[r][p].store(to + p * lanes);
     }
 
     /// Group g of columns, which is in vectors Begin … End - 1 of block b; the sums of its activations are number `part` of the block's.
