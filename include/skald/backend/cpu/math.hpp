@@ -14,17 +14,20 @@ template <class Arch, std::size_t N>
 SKALD_INLINE void bounded_exp(simd<Arch> (&x)[N]) noexcept {
     using V = simd<Arch>;
     V n[N], p[N];
-    const auto each = [](const auto& f) {
 #pragma GCC unroll 8
-        for (std::size_t i = 0; i < N; ++i) f(i);
-    };
-    each([&](std::size_t i) { n[i] = round(x[i] * V::broadcast(1.44269504088896341f)); });
-    each([&](std::size_t i) { x[i] = fma(n[i], V::broadcast(-0.693359375f), x[i]); });
-    each([&](std::size_t i) { x[i] = fma(n[i], V::broadcast(2.12194440e-4f), x[i]); });
-    each([&](std::size_t i) { p[i] = fma(V::broadcast(1.0f / 5040), x[i], V::broadcast(1.0f / 720)); });
+    for (std::size_t i = 0; i < N; ++i) n[i] = round(x[i] * V::broadcast(1.44269504088896341f));
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) x[i] = fma(n[i], V::broadcast(-0.693359375f), x[i]);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) x[i] = fma(n[i], V::broadcast(2.12194440e-4f), x[i]);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) p[i] = fma(V::broadcast(1.0f / 5040), x[i], V::broadcast(1.0f / 720));
+#pragma GCC unroll 8
     for (const float c : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-        each([&](std::size_t i) { p[i] = fma(p[i], x[i], V::broadcast(c)); });
-    each([&](std::size_t i) { x[i] = scale_by_power(p[i], n[i]); });
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < N; ++i) p[i] = fma(p[i], x[i], V::broadcast(c));
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) x[i] = scale_by_power(p[i], n[i]);
 }
 
 /// The same for all x; exp(-inf) = 0, exp of 88.8 and more is inf.
