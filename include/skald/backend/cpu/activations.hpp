@@ -35,23 +35,21 @@ struct alignas(64) int8_block {
 };
 static_assert(sizeof(int8_block) == 64);
 
-/// Encodes 32 · N floats to blocks that lie `stride` apart; 16 share what is slow, a division.
-template <class Arch, std::size_t N>
-SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t stride) noexcept {
+/// Encodes 32 floats to each of n blocks, at most 16, that lie `stride` apart; they share what is slow, a division.
+template <class Arch>
+SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t stride, std::size_t n) noexcept {
     using V = simd<Arch>;
     using four = registers<16>;
-    V most[N], greatest;
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < N; ++i)
-        most[i] = max(abs(V::load(x + i * int8_block::size)), abs(V::load(x + i * int8_block::size + lanes)));
-    if constexpr (N == 1)
-        greatest = V::broadcast(reduce_max(most[0]));
-    else
-        greatest = greatest_of_rows(most);
+    V most[lanes];
+    for (std::size_t i = 0; i < lanes; ++i) {
+        const float* some = x + std::min(i, n - 1) * int8_block::size;
+        most[i] = max(abs(V::load(some)), abs(V::load(some + lanes)));
+    }
+    const V greatest = greatest_of_rows(most);
     alignas(64) float scale[lanes], inverse[lanes];
     (greatest / V::broadcast(127.0f)).store(scale);
     min(V::broadcast(127.0f) / greatest, V::broadcast(std::numeric_limits<float>::max())).store(inverse);  // zeros times a number are zeros
-    for (std::size_t i = 0; i < N; ++i, x += int8_block::size, out += stride) {
+    for (std::size_t i = 0; i < n; ++i, x += int8_block::size, out += stride) {
         const V by = V::broadcast(inverse[i]);
         (V::load(x) * by).store_i8(out->q);
         (V::load(x + lanes) * by).store_i8(out->q + lanes);
@@ -171,10 +169,8 @@ private:
         const float* x = row(r);
         if (encodings & int8) {
             int8_block* out = int8_.data() + int8_index(r, 0);
-            std::size_t b = 0;
-            for (; b + lanes <= cols_ / int8_block::size; b += lanes)
-                encode_int8<Arch, lanes>(x + b * int8_block::size, out + b * tile, tile);
-            for (; b < cols_ / int8_block::size; ++b) encode_int8<Arch, 1>(x + b * int8_block::size, out + b * tile, tile);
+            for (std::size_t b = 0, blocks = cols_ / int8_block::size; b < blocks; b += lanes)
+                encode_int8<Arch>(x + b * int8_block::size, out + b * tile, tile, std::min(lanes, blocks - b));
         }
         if (encodings & int8_rows_whole) whole_rows_.encode(r, x, cols_);
         if (encodings & int8_rows_and_outliers) parted_rows_.encode(r, x, cols_);

@@ -44,10 +44,10 @@ template <class Arch, std::size_t N>
 SKALD_INLINE void decay(simd<Arch> (&x)[N]) noexcept {
     using V = simd<Arch>;
 #pragma GCC unroll 8
-    for (V& some : x) some = max(V::broadcast(-80.0f), some);
+    for (std::size_t i = 0; i < N; ++i) x[i] = max(V::broadcast(-80.0f), x[i]);
     bounded_exp(x);
 #pragma GCC unroll 8
-    for (V& some : x) some = max(V::zero(), some - V::broadcast(2e-35f));
+    for (std::size_t i = 0; i < N; ++i) x[i] = max(V::zero(), x[i] - V::broadcast(2e-35f));
 }
 template <class Arch>
 SKALD_INLINE simd<Arch> decay(simd<Arch> x) noexcept {

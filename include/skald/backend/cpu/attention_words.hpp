@@ -82,16 +82,19 @@ public:
     }
 
     void load_query(std::size_t query, const float* x, std::size_t head_dim, V scale) noexcept {
-        alignas(64) float scaled[most_width];
-        V squares = V::zero();
-        for (std::size_t d = 0; d < width_; d += lanes) {
-            const V v = V::load_first(x + d, head_dim - d) * scale;
-            squares = fma(v, v, squares);
-            v.store(scaled + d);
-        }
-        const float norm = std::max(std::sqrt(reduce_add(squares)), least_size);
-        query_scale_[query] = norm * (1.0f / length);
-        encode_row(V::broadcast(length / norm), queries_ + query * pairs_, [&](std::size_t d) { return V::load(scaled + d); });
+        with_vectors([&](auto vectors) {
+            V scaled[most_width / lanes], squares = V::zero();
+            for (std::size_t i = 0; i < vectors; ++i) {
+                scaled[i] = V::load_first(x + i * lanes, head_dim - i * lanes) * scale;
+                squares = fma(scaled[i], scaled[i], squares);
+            }
+            const float norm = std::max(std::sqrt(reduce_add(squares)), least_size);
+            query_scale_[query] = norm * (1.0f / length);
+            const V by = V::broadcast(length / norm);
+            std::int32_t* out = queries_ + query * pairs_;
+            for (std::size_t i = 0; i < vectors; i += 2, out += lanes)
+                low_words(to_words(scaled[i], by), i + 1 < vectors ? to_words(scaled[i + 1], by) : I::broadcast(0)).store(out);
+        });
         if (may_tile_) split_row(queries_ + query * pairs_, pairs_, query_planes_ + query / block * steps_of(width_), query % block);
     }
 
@@ -125,13 +128,6 @@ public:
 private:
     /// Pairs of words in a row.
     static std::size_t pairs_of(std::size_t width) noexcept { return round_up(width, unit) / 2; }
-
-    template <class Columns>
-    SKALD_INLINE void encode_row(V by, std::int32_t* out, const Columns& columns) const noexcept {
-        for (std::size_t d = 0; d < width_; d += unit)
-            low_words(to_words<Arch>(columns(d), by), d + lanes < width_ ? to_words<Arch>(columns(d + lanes), by) : I::broadcast(0))
-                .store(out + d / 2);
-    }
 
     /// A row that was made words before: an attention::word_codec whose scale has a line to itself.
     struct stored_words {
