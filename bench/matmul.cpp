@@ -91,8 +91,9 @@ void product(benchmark::State& state, dtype type, std::size_t n, std::size_t k, 
 
     const double best = bench::best_seconds(state, run);
     const bool integers = weights[0].quantized() != nullptr || info(type).row_header != 0;
-    static const double fma = bench::fma_peak(), int8 = bench::int8_peak(), tiles = bench::bfloat16_tile_peak();
-    const double peak = integers ? int8 : type == dtype::bf16 && tiles > 0 ? tiles : fma;
+    static const double fma = bench::fma_peak(), int8 = bench::int8_peak(),
+                        bf16 = std::max({fma, bench::bfloat16_peak(), bench::bfloat16_tile_peak()});
+    const double peak = integers ? int8 : type == dtype::bf16 ? bf16 : fma;
     const double rate = 2.0 * static_cast<double>(n * k * rows) / best;
     state.counters["Gop/s"] = rate / 1e9;
     state.counters["peak_%"] = 100 * rate / (peak * static_cast<double>(threads));

@@ -60,6 +60,16 @@ inline double fma_peak() {
     return register_peak(2.0 * V::size, V::broadcast(0.5f), [](V a, V x) { return fma(a, x, x); });
 }
 
+/// Of vdpbf16ps; 0 where there is none.
+inline double bfloat16_peak() {
+    using V = kernels::simd<default_arch>;
+    using I = kernels::simd_int<default_arch>;
+    if constexpr (kernels::has_bf16_dot)
+        return register_peak(2.0 * 2 * V::size, V::broadcast(0.5f), [](V a, V x) { return dot_bfloat16(a, I::bits_of(x), I::bits_of(x)); });
+    else
+        return 0;
+}
+
 /// Of bf16 products by AMX with activations in two parts: half of what the instruction does. 0 where there is none.
 inline double bfloat16_tile_peak() {
 #if defined(SKALD_ISA_HAS_AMX)

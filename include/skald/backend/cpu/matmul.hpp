@@ -47,6 +47,15 @@ SKALD_INLINE void put(const matmul_job<packed_matrix>& job, std::size_t panel, s
     value.store_first(out, n);
 }
 
+/// The lines where the results of some rows go, a while before they come: they are not in the cache, a row of results apart.
+SKALD_INLINE void fetch_results(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t panels, std::size_t row,
+                                std::size_t row_end) noexcept {
+    for (std::size_t r = row; r < row_end; ++r) {
+        const float* out = job.out.data() + r * job.out.strides()[0] + panel * lanes;
+        for (std::size_t i = 0; i < panels; ++i) __builtin_prefetch(out + i * lanes, 1);
+    }
+}
+
 /// Panels [first, last) of one product for rows [row, row_end).
 template <class Kernel, class Arch>
 class product {
@@ -136,7 +145,7 @@ private:
     /// which costs as much as 2.5 to 4.3 rows.
     static constexpr std::size_t few_rows = std::max<std::size_t>(rows_of_tile<Arch> / 2, 1);
 
-    static constexpr std::size_t fetching_tiles = 8, results_ahead = 2;
+    static constexpr std::size_t fetching_tiles = 8, results_ahead = 1;
 
     void one_by_one(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         alignas(64) float sums[panels_of_row][lanes];
@@ -169,7 +178,7 @@ private:
             const std::size_t panels = std::min(tile::panels, last - p);
             const bool whole = job.bias == nullptr && p * lanes + width <= weight_.rows() && p + tile::panels <= last;
             for (std::size_t k = 0, n; k < cols; k += n) {
-                n = std::min(columns, cols - k);
+                n = next_columns(cols - k, columns);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
                 const bool more = k + n < cols;
                 const codes next = more ? codes_of(p, last, k + n, columns) : codes_of(p + tile::panels, last, 0, columns);
@@ -197,13 +206,10 @@ private:
         }
     }
 
-    /// The lines where the results of rows go, some tiles before they come: they are not in the cache, a row of results apart.
-    static void fetch_results(const matmul_job<packed_matrix>& job, std::size_t panel, std::size_t panels, std::size_t row,
-                              std::size_t row_end) noexcept {
-        for (std::size_t r = row; r < row_end; ++r) {
-            const float* out = job.out.data() + r * job.out.strides()[0] + panel * lanes;
-            for (std::size_t i = 0; i < panels; ++i) __builtin_prefetch(out + i * lanes, 1);
-        }
+    /// How many of the `left` columns come next: few of them before the last ones, which should take as long as memory does.
+    static std::size_t next_columns(std::size_t left, std::size_t most) noexcept {
+        constexpr std::size_t least = unpacked_panel::columns / 2;
+        return left <= most ? left : most > least && left <= most + least ? least : most;
     }
 
     /// The codes of a tile's panels that are unpacked next.
@@ -219,7 +225,7 @@ private:
     /// Of the panels from p on, columns k and following; their scales are fetched now.
     codes codes_of(std::size_t p, std::size_t last, std::size_t k, std::size_t columns) const noexcept {
         if (p >= last) return {};
-        const std::size_t cols = weight_.cols(), n = std::min(columns, cols - k);
+        const std::size_t cols = weight_.cols(), n = next_columns(cols - k, columns);
         const std::size_t block_bytes = weight_.quantized()->code_bytes, all = cols / int8_block::size * block_bytes;
         const std::size_t panels = std::min(quantized_tile<Arch>::panels, last - p), scales = weight_.panel_bytes() - all;
         for (std::size_t i = 0; i < panels; ++i)
@@ -234,7 +240,8 @@ private:
     const activations<Arch>& in_;
 };
 
-/// Of kernels that walk over panels and rows themselves: amx_product, row_product.
+/// Of kernels that walk over panels and rows themselves: amx_product, row_product. They give results to put(panel, row, values), after
+/// they may have asked for put.fetch(panel, panels, row, row_end).
 template <class Kernel, class Arch>
     requires Kernel::walks
 class product<Kernel, Arch> {
@@ -244,11 +251,18 @@ public:
 
     void run(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         const packed_matrix& w = *job_.weight;
-        Kernel::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end,
-                    [&](std::size_t panel, std::size_t r, simd<Arch> value) { put(job_, panel, r, value); });
+        Kernel::run(in_, w.panel(0), w.panel_bytes(), first, last, row, row_end, results{job_});
     }
 
 private:
+    struct results {
+        const matmul_job<packed_matrix>& job;
+        SKALD_INLINE void operator()(std::size_t panel, std::size_t row, simd<Arch> value) const noexcept { put(job, panel, row, value); }
+        SKALD_INLINE void fetch(std::size_t panel, std::size_t panels, std::size_t row, std::size_t row_end) const noexcept {
+            fetch_results(job, panel, panels, row, row_end);
+        }
+    };
+
     const matmul_job<packed_matrix>& job_;
     const activations<Arch>& in_;
 };

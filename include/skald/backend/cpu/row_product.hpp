@@ -103,7 +103,7 @@ public:
     static constexpr std::size_t row_block = 288;
 
     /// Panels [first, last) and rows [row, row_end), at most row_block of them; row a multiple of int8_row::together. Results go to
-    /// put(panel, row, values).
+    /// put(panel, row, values), and are fetched before.
     template <class Put>
     static void run(const activations<Arch>& in, const std::byte* panels, std::size_t panel_bytes, std::size_t first, std::size_t last,
                     std::size_t row, std::size_t row_end, Put&& put) {
@@ -126,7 +126,10 @@ public:
                 else if (by_tiles)
                     add_by_tiles(panel, x, rows, j, end, sums);
                 else
-                    for (std::size_t r = 0; r < rows; r += rows_of_tile) add<rows_of_tile>(panel, x + r, j, end, sums + r);
+                    for (std::size_t r = 0; r < rows; r += rows_of_tile) {
+                        if (end == lines) put.fetch(p, std::min(panels_of_tile, last - p), row + r, row + std::min(r + rows_of_tile, rows));
+                        add<rows_of_tile>(panel, x + r, j, end, sums + r);
+                    }
             }
             for (std::size_t r = 0; r < rows; ++r)
                 for (std::size_t i = 0; i < std::min(panels_of_tile, last - p); ++i)
