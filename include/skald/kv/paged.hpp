@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory_resource>
 #include <span>
 #include <string>
@@ -213,7 +214,8 @@ public:
 
 protected:  // radix.hpp builds on these
     static std::size_t checked_block(const paged_options& o) {
-        if (o.block == 0) fail(errc::invalid_argument, "kv cache", "a block of 0 tokens; .block must be positive");
+        if (o.block == 0 || o.block > static_cast<std::size_t>(std::numeric_limits<position>::max()))
+            fail(errc::invalid_argument, "kv cache", "a block of ", o.block, " tokens; .block must be positive and below 2^31");
         return o.block;
     }
     static std::size_t table_entries(const paged_options& o) {
@@ -317,9 +319,10 @@ protected:  // radix.hpp builds on these
             if (shared(block)) copy(block);
     }
 
-    /// Gives back the blocks that held tokens [to, from) and hold none any more.
+    /// Gives back the blocks that held tokens [to, from) and hold none any more, the last first, so that they are taken again in the order
+    /// in which they lie.
     void release(sequence_id s, position to, position from) noexcept {
-        for (std::size_t i = blocks_for(to); i < blocks_for(from); ++i) pool_.drop(blocks_of(s)[i]);
+        for (std::size_t i = blocks_for(from); i > blocks_for(to); --i) pool_.drop(blocks_of(s)[i - 1]);
     }
     void release(sequence_id s, position to) { release(s, to, table_.at(s).length); }
 

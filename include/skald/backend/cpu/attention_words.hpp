@@ -217,6 +217,11 @@ private:
             words_of_row<Codec>(row, i, vectors, V::broadcast(factor[0])).store(out + (i / 2 + 1) * lanes);
     }
 
+    /// Heads of 128: the lines that are fetched of their rows follow one another in memory, which is faster than rows side by side (f16 by
+    /// 12%, q8 by 5%; but not of words, nor of shorter heads).
+    template <class Codec, class Vectors>
+    static constexpr bool wide = std::is_same_v<Vectors, std::integral_constant<std::size_t, 8>> && !attention::word_codec<Codec>;
+
     /// f(the head's vectors), as a constant where heads are common.
     template <class F>
     SKALD_INLINE void with_vectors(const F& f) const noexcept {
@@ -286,7 +291,10 @@ private:
 #pragma GCC unroll 4
                 for (std::size_t r = 0; r < 4; ++r) {
                     const std::size_t j = 4 * k + r;
-                    fetch_row<Codec>(next[first + j], i, vectors);
+                    if constexpr (wide<Codec, decltype(vectors)>)
+                        fetch_row<Codec>(next[first + 4 * k + i / 2], 2 * r, vectors);
+                    else
+                        fetch_row<Codec>(next[first + j], i, vectors);
                     const I row = words_of_row<Codec>(rows[first + j], i, vectors, V::broadcast(factor[j]));
 #pragma GCC unroll 4
                     for (std::size_t q = 0; q < Q; ++q) sum[q][r] = words_of<Arch>::dot(sum[q][r], row.part(0), query[q].part(0));
@@ -344,7 +352,10 @@ private:
                 } else {
                     const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                     for (std::size_t i = 0; i < vectors; ++i) {
-                        fetch_row<Codec>(ahead[i % 2], i, vectors);
+                        if constexpr (wide<Codec, decltype(vectors)>)
+                            fetch_row<Codec>(next[2 * r + i / 4], i % 4 * 2, vectors);
+                        else
+                            fetch_row<Codec>(ahead[i % 2], i, vectors);
                         low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
                                   to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
                             .store(out + i * lanes);

@@ -50,9 +50,9 @@ public:
     void grow(std::uint32_t sequence, std::size_t from, std::size_t to) noexcept {
         for (; from < to; ++from) row(sequence)[from] = pool_.take();
     }
-    /// From `from` groups back to `to`.
+    /// From `from` groups back to `to`, the last first, so that they are taken again in the order in which they lie.
     void shrink(std::uint32_t sequence, std::size_t from, std::size_t to) noexcept {
-        for (; to < from; ++to) pool_.drop(row(sequence)[to]);
+        for (; to < from; --from) pool_.drop(row(sequence)[from - 1]);
     }
     /// `copy` gets the first `groups` groups of a sequence.
     void share(std::uint32_t sequence, std::uint32_t copy, std::size_t groups) noexcept {
