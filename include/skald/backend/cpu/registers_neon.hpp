@@ -70,7 +70,7 @@ struct registers<16> {
         return vld1q_s32(sums);
     }
     SKALD_INLINE static floats broadcast(float x) noexcept { return vdupq_n_f32(x); }
-    SKALD_INLINE static void store(floats f, void* p) noexcept { vst1q_f32(static_cast<float*>(p), f); }
+    SKALD_INLINE static void store(floats f, void* p) noexcept { std::memcpy(p, &f, sizeof f); }
     SKALD_INLINE static ints widen(const void* p) noexcept {
         return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(static_cast<const std::int8_t*>(p))));
     }

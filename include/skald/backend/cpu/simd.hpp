@@ -92,8 +92,9 @@ public:
     SKALD_INLINE friend simd operator*(simd a, simd b) noexcept {
         return make([&](std::size_t i) { return batch(a.r_[i]) * batch(b.r_[i]); });
     }
+    /// Rounded once. (xsimd's for NEON approximates.)
     SKALD_INLINE friend simd operator/(simd a, simd b) noexcept {
-        return make([&](std::size_t i) { return batch(a.r_[i]) / batch(b.r_[i]); });
+        return make([&](std::size_t i) -> reg { return a.r_[i] / b.r_[i]; });
     }
     SKALD_INLINE friend simd fma(simd a, simd b, simd c) noexcept {
         return make([&](std::size_t i) { return native::fma(a.r_[i], b.r_[i], c.r_[i]); });
