@@ -7,6 +7,7 @@
 #include "kv/policies.hpp"
 #include "reference/naive.hpp"
 #include "support/catch.hpp"
+#include "support/code_of.hpp"
 
 using namespace skald;
 
@@ -73,4 +74,25 @@ TEST_CASE("the words of a cache spec are the policies' own names", "[kv]") {
     for (const char* text : {"", "ring:f16", "paged:q9", "paged/0:f16", "paged/x:f16", "contiguous/4:f16", "paged/99999999999:f16", "ring",
                              "ring/0:f16", "ring/x:f32", "ring/:f16", "rings/4:f16", "ring/99999999999:f16"})
         CHECK_THROWS_AS(kv::parse_spec(text), error);
+}
+
+TEST_CASE("blocks are taken again in the order in which they lie", "[kv]") {
+    auto cache = kv::paged<kv::f32>{{.tokens = 32, .sequences = 1, .block = 8}}.make(test::small_shape, std::pmr::new_delete_resource());
+    for (int round = 0; round < 3; ++round) {
+        const kv::sequence_id s = cache.open();
+        const std::array all{kv::segment{s, 0, 32}};
+        cache.plan(all);
+        const auto view = cache.view(0);
+        const auto& run = std::get<0>(view);
+        for (position p = 8; p < 32; p += 8) CHECK(run.key(0, 0, p) > run.key(0, 0, p - 8));
+        cache.close(s);
+    }
+}
+
+TEST_CASE("a block of no tokens, or of more than there are positions, is refused", "[kv]") {
+    for (const std::size_t block : {std::size_t{0}, std::size_t{1} << 31, std::size_t{1} << 32}) {
+        const kv::paged<kv::f32> policy{{.tokens = 32, .block = block}};
+        CHECK(test::code_of([&] { (void)policy.make(test::small_shape, std::pmr::new_delete_resource()); }) == errc::invalid_argument);
+        CHECK(test::code_of([&] { (void)policy.bytes(test::small_shape); }) == errc::invalid_argument);
+    }
 }
