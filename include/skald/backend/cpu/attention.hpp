@@ -103,7 +103,7 @@ private:
             const row_range& range = *who.rows.range;
             for (std::size_t i = 0; i < who.count; ++i) {
                 const std::size_t query = (who.first + i) * group_;
-                const auto seen = visible(query);
+                const auto seen = visible.of_row(who.first + i);
                 if (seen.from == seen.to) continue;
                 position where[attention::tile_size];
                 range.each_ancestor(who.rows.first + i, [&](position p, position stored) {
@@ -180,7 +180,7 @@ private:
         const auto visible = visible_to(who, seen, t);
         if constexpr (decltype(visible)::masks) {
             std::uint64_t any = 0;
-            for (std::size_t row = 0; row < who.count; ++row) any |= visible((who.first + row) * group_).bits;
+            for (std::size_t row = 0; row < who.count; ++row) any |= visible.of_row(who.first + row).bits;
             if (any == 0) return;
             const auto first = static_cast<std::size_t>(std::countr_zero(any)),
                        last = attention::tile_size - static_cast<std::size_t>(std::countl_zero(any));

@@ -143,25 +143,7 @@ struct visible_part {
 
     static constexpr bool masks = attention::masking<Variant> || choosing_seen<Seen>;  // whether parts have bits
 
-    auto operator()(std::size_t query) const noexcept { return of_row(query / group); }
-
-    /// out[i] = that of query first + i; the queries of a row see the same.
-    template <class Part>
-    void each(std::size_t first, std::size_t count, Part* out) const noexcept {
-        std::size_t number = first / group, left = (number + 1) * group - first;
-        for (Part* const end = out + count; out != end; ++number, left = group) {
-            const Part part = of_row(number);
-            const std::size_t n = std::min(left, static_cast<std::size_t>(end - out));
-            out = std::fill_n(out, n, part);
-        }
-    }
-
-    /// Of the tile's first position.
-    attention::score_place place(std::size_t query) const noexcept {
-        return {.head = kv_head * group + query % group, .row = seen.standing(rows[query / group]), .key = origin};
-    }
-
-private:
+    /// The queries of a row see the same.
     auto of_row(std::size_t number) const noexcept {
         const position at = rows[number];
         const position_range shown = seen(number);
@@ -178,7 +160,25 @@ private:
             return part;
         }
     }
+    auto operator()(std::size_t query) const noexcept { return of_row(query / group); }
 
+    /// out[i] = that of query first + i.
+    template <class Part>
+    void each(std::size_t first, std::size_t count, Part* out) const noexcept {
+        std::size_t number = first / group, left = (number + 1) * group - first;
+        for (Part* const end = out + count; out != end; ++number, left = group) {
+            const Part part = of_row(number);
+            const std::size_t n = std::min(left, static_cast<std::size_t>(end - out));
+            out = std::fill_n(out, n, part);
+        }
+    }
+
+    /// Of the tile's first position.
+    attention::score_place place(std::size_t query) const noexcept {
+        return {.head = kv_head * group + query % group, .row = seen.standing(rows[query / group]), .key = origin};
+    }
+
+private:
     static masked_part masked(tile_part part, std::uint64_t bits) noexcept {
         const std::size_t count = part.to - part.from;
         if (count < attention::tile_size) bits &= ((std::uint64_t{1} << count) - 1) << part.from;

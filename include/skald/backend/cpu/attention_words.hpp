@@ -217,11 +217,6 @@ private:
             words_of_row<Codec>(row, i, vectors, V::broadcast(factor[0])).store(out + (i / 2 + 1) * lanes);
     }
 
-    /// Heads of 128: the lines that are fetched of their rows follow one another in memory, which is faster than rows side by side (f16 by
-    /// 12%, q8 by 5%; but not of words, nor of shorter heads).
-    template <class Codec, class Vectors>
-    static constexpr bool wide = std::is_same_v<Vectors, std::integral_constant<std::size_t, 8>> && !attention::word_codec<Codec>;
-
     /// f(the head's vectors), as a constant where heads are common.
     template <class F>
     SKALD_INLINE void with_vectors(const F& f) const noexcept {
@@ -291,10 +286,7 @@ private:
 #pragma GCC unroll 4
                 for (std::size_t r = 0; r < 4; ++r) {
                     const std::size_t j = 4 * k + r;
-                    if constexpr (wide<Codec, decltype(vectors)>)
-                        fetch_row<Codec>(next[first + 4 * k + i / 2], 2 * r, vectors);
-                    else
-                        fetch_row<Codec>(next[first + j], i, vectors);
+                    fetch_of_four<Codec>(next, first + 4 * k, r, i, vectors);
                     const I row = words_of_row<Codec>(rows[first + j], i, vectors, V::broadcast(factor[j]));
 #pragma GCC unroll 4
                     for (std::size_t q = 0; q < Q; ++q) sum[q][r] = words_of<Arch>::dot(sum[q][r], row.part(0), query[q].part(0));
@@ -340,11 +332,11 @@ private:
                 measure_rows<Arch, word_size::greatest, Codec>(rows, h, vectors, factor + h, value_scale_ + at + h);
             std::int32_t* out = values_ + at / 2 * vectors * lanes;
             for (std::size_t r = 0; r < lanes; ++r, out += vectors * lanes) {
-                const std::byte *const row[] = {rows[r], rows[r + lanes]}, *const ahead[] = {next[r], next[r + lanes]};
+                const std::byte* const row[] = {rows[r], rows[r + lanes]};
                 if constexpr (attention::word_codec<Codec>) {
                     for (std::size_t i = 0; i < vectors; i += 2) {
-                        fetch_row<Codec>(ahead[0], i, vectors);
-                        fetch_row<Codec>(ahead[1], i, vectors);
+                        fetch_row<Codec>(next[r], i, vectors);
+                        fetch_row<Codec>(next[r + lanes], i, vectors);
                         const I a = Codec::template words<I>(row[0], i / 2), b = Codec::template words<I>(row[1], i / 2);
                         low_words(a, b).store(out + i * lanes);
                         if (i + 1 < vectors) high_words(a, b).store(out + (i + 1) * lanes);
@@ -352,10 +344,7 @@ private:
                 } else {
                     const V by_a = V::broadcast(factor[r]), by_b = V::broadcast(factor[r + lanes]);
                     for (std::size_t i = 0; i < vectors; ++i) {
-                        if constexpr (wide<Codec, decltype(vectors)>)
-                            fetch_row<Codec>(next[2 * r + i / 4], i % 4 * 2, vectors);
-                        else
-                            fetch_row<Codec>(ahead[i % 2], i, vectors);
+                        fetch_of_pair<Codec>(next, r, i, vectors);
                         low_words(to_words<Arch>(Codec::template decode<V>(row[0], i * lanes), by_a),
                                   to_words<Arch>(Codec::template decode<V>(row[1], i * lanes), by_b))
                             .store(out + i * lanes);
