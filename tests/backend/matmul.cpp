@@ -97,6 +97,26 @@ TEST_CASE("several products of one input, of different formats, in one call", "[
     for (std::size_t i = 0; i < std::size(files); ++i) CHECK(same_bits(out[i], multiply(cpu<>(), weights[i], x, rows)));
 }
 
+TEST_CASE("activations under different scales do not disturb each other, in one call and by turns", "[backend]") {
+    const std::size_t rows = 9, k = 512;
+    const file_matrix files[] = {{dtype::q8_0, 20, k, 1}, {dtype::q6_k, 20, k, 2}, {dtype::w8_row, 20, k, 3}};
+    const cpu<> backend;
+    const std::vector<float> x = random_floats(rows * k, 5);
+    auto in = backend.make_activations(rows, k);
+    in.resize(rows, k);
+    std::copy(x.begin(), x.end(), in.values().data());
+    std::vector<cpu<>::matrix> weights;
+    for (const file_matrix& f : files) weights.push_back(backend.pack(f.view));
+    const std::vector<std::vector<std::size_t>> calls = {{0}, {1}, {0}, {0, 1}, {1}, {2, 0}, {1, 2}, {0, 1, 2}, {0}, {1}};
+    for (const auto& call : calls) {
+        std::vector<std::vector<float>> out(call.size(), std::vector<float>(rows * 20));
+        std::vector<matmul_job<cpu<>::matrix>> jobs;
+        for (std::size_t i = 0; i < call.size(); ++i) jobs.push_back({&weights[call[i]], nullptr, {out[i].data(), {rows, 20}}, false});
+        backend.matmul(in, jobs);
+        for (std::size_t i = 0; i < call.size(); ++i) CHECK(same_bits(out[i], multiply(cpu<>(), weights[call[i]], x, rows)));
+    }
+}
+
 TEST_CASE("rows written anew are encoded anew", "[backend]") {
     const file_matrix file(dtype::q8_0, 16, 32, 1);
     const cpu<> backend;

@@ -2,6 +2,7 @@
 // Products bit for bit: the same for any number of rows and threads and any register width, and what the formats' definitions
 // say, spelled out in plain loops.
 #include <cstdint>
+#include <span>
 
 #include "backend/support.hpp"
 #include "support/covered.hpp"
@@ -14,11 +15,11 @@ namespace {
 /// As simd's fma: fused where the target fuses.
 float plain_fma(float a, float b, float c) { return kernels::has_fma ? std::fma(a, b, c) : a * b + c; }
 
-/// The int8 encoding of 32 activations.
+/// The int8 encoding of 32 activations, under the scale of those that it shares it with.
 struct plain_block {
-    explicit plain_block(const float* x) {
+    plain_block(const float* x, std::span<const float> together) {
         float greatest = 0;
-        for (int i = 0; i < 32; ++i) greatest = std::max(greatest, std::fabs(x[i]));
+        for (const float value : together) greatest = std::max(greatest, std::fabs(value));
         scale = greatest / 127.0f;
         const float inverse = greatest > 0 ? 127.0f / greatest : 0.0f;
         for (int i = 0; i < 32; ++i) sum += q[i] = static_cast<int>(std::nearbyint(x[i] * inverse));
@@ -100,14 +101,21 @@ struct plain_weights {
 
     /// acc and the products with 32 activations, group by group.
     float add(float acc, const plain_block& a) const {
-        for (int g = 0; g < (halves ? 2 : 1); ++g) {
-            int sum = 0;
-            for (int i = halves ? g * 16 : 0; i < (halves ? g * 16 + 16 : 32); ++i) sum += q[i] * a.q[i];
-            float t = static_cast<float>(sum) * scale[g];
-            if (minima) t = plain_fma(minimum, static_cast<float>(a.sum), t);
-            acc = plain_fma(t, a.scale, acc);
-        }
+        for (int g = 0; g < (halves ? 2 : 1); ++g) acc = plain_fma(add_group(0, g, a), a.scale, acc);
         return acc;
+    }
+
+    /// t and these products, not scaled as the activations are.
+    float add_unscaled(float t, const plain_block& a) const {
+        for (int g = 0; g < (halves ? 2 : 1); ++g) t = add_group(t, g, a);
+        return t;
+    }
+
+    float add_group(float t, int g, const plain_block& a) const {
+        int sum = 0;
+        for (int i = halves ? g * 16 : 0; i < (halves ? g * 16 + 16 : 32); ++i) sum += q[i] * a.q[i];
+        t = plain_fma(static_cast<float>(sum), scale[g], t);
+        return minima ? plain_fma(minimum, static_cast<float>(a.sum), t) : t;
     }
 
     bool halves, minima;
@@ -234,17 +242,27 @@ TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a group, scaled by 
     const std::size_t rows = 8, n = 35, k = 768;
     std::vector<float> x = random_floats(rows * k, 1);
     std::fill_n(x.begin() + 32, 32, 0.0f);                                 // a block of zeros
+    std::fill_n(x.begin() + 256, 128, 0.0f);                               // as many as have one scale
     for (std::size_t i = 0; i < 32; ++i) x[k + i] = i % 2 ? 1.0f : -1.0f;  // one of extremes
     for (const dtype type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q4_k, dtype::q6_k, dtype::nvfp4, dtype::iq2_xs, dtype::iq3_xxs,
                              dtype::iq1_m, dtype::tq1_0, dtype::w4_g128, dtype::w4z_g64, dtype::nf4}) {
         const file_matrix file(type, n, k, 2);
         std::vector<float> want(rows * n);
+        const std::size_t together = info(type).block_size == 256 ? 128 : 32;  // activations under one scale
         for (std::size_t r = 0; r < rows; ++r)
-            for (std::size_t j = 0; j < k; j += 32) {
-                const plain_block a(x.data() + r * k + j);
+            for (std::size_t j = 0; j < k; j += together) {
+                const std::span some = std::span(x).subspan(r * k + j, together);
                 for (std::size_t i = 0; i < n; ++i) {
-                    float& acc = want[r * n + i];
-                    acc = plain_weights(type, file.view.row(i), j).add(acc, a);
+                    float &acc = want[r * n + i], t = 0;
+                    for (std::size_t m = 0; m < together; m += 32) {
+                        const plain_block a(some.data() + m, some);
+                        const plain_weights w(type, file.view.row(i), j + m);
+                        if (together == 32)
+                            acc = w.add(acc, a);
+                        else
+                            t = w.add_unscaled(t, a);
+                        if (together > 32 && m + 32 == together) acc = plain_fma(t, a.scale, acc);
+                    }
                 }
             }
         CAPTURE(to_string(type));

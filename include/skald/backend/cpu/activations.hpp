@@ -24,19 +24,20 @@ inline constexpr float sums_zero = 0x1.8p23f;
 inline constexpr std::int32_t sums_zero_bits = std::bit_cast<std::int32_t>(sums_zero);
 
 /// 32 activations: value i ≈ scale · q[i], with scale = max |value| / 127 and q rounded to nearest, ties to even. A cache line.
-/// Sums are of all, of the first 16 and of the last 16 values.
+/// Of wide blocks so many after one another have the scale of all. Sums are of all, of the first 16 and of the last 16 values.
 struct alignas(64) int8_block {
     static constexpr std::size_t size = 32;
+    static constexpr std::size_t wide = 4;
 
     std::int8_t q[size];
     float sum[3];  ///< Σq, for the minima of weights
     float scale;
     std::int32_t start[3];  ///< sums_zero_bits - 128 · Σq: where a dot product with codes around 128 begins
 };
-static_assert(sizeof(int8_block) == 64);
+static_assert(sizeof(int8_block) == 64 && int8_block::wide == 4);
 
 /// Encodes 32 floats to each of n blocks, at most 16, that lie `stride` apart; they share what is slow, a division.
-template <class Arch>
+template <class Arch, bool Wide>
 SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t stride, std::size_t n) noexcept {
     using V = simd<Arch>;
     using four = registers<16>;
@@ -45,6 +46,11 @@ SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t strid
         const float* some = x + std::min(i, n - 1) * int8_block::size;
         most[i] = max(abs(V::load(some)), abs(V::load(some + lanes)));
     }
+    if constexpr (Wide)
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < lanes; i += int8_block::wide) {
+            most[i] = most[i + 1] = most[i + 2] = most[i + 3] = max(max(most[i], most[i + 1]), max(most[i + 2], most[i + 3]));
+        }
     const V greatest = greatest_of_rows(most);
     alignas(64) float scale[lanes], inverse[lanes];
     (greatest / V::broadcast(127.0f)).store(scale);
@@ -70,7 +76,15 @@ inline constexpr std::size_t rows_of_tile = simd<Arch>::parts == 1   ? 6
                                                                      : 2;
 
 /// Which encodings a product reads.
-enum encoding : unsigned { plain = 0, int8 = 1, bf16_pairs = 2, bf16_parts = 4, int8_rows_whole = 8, int8_rows_and_outliers = 16 };
+enum encoding : unsigned {
+    plain = 0,
+    int8 = 1,
+    int8_wide = 2,
+    bf16_pairs = 4,
+    bf16_parts = 8,
+    int8_rows_whole = 16,
+    int8_rows_and_outliers = 32
+};
 
 /// 32 columns of 16 rows as what AMX multiplies: value ≈ high + low, of 16 bits together.
 struct bfloat16_parts {
@@ -78,8 +92,8 @@ struct bfloat16_parts {
     alignas(64) bfloat16 high[rows][columns], low[rows][columns];
 };
 
-/// Rows of floats (rows, cols), dense, and their encodings. Move-only; memory is taken once, for the greatest size; for int8_rows.hpp when
-/// a product first asks.
+/// Rows of floats (rows, cols), dense, and their encodings. Move-only; memory is taken once, for the greatest size; for int8_rows.hpp, and
+/// for wide blocks beside others, when products first ask.
 /// Ops that produce rows call begin(), fill rows, encode each while it is in the cache with finish(row), and end(). What they
 /// encode is what the last product asked for; a product encodes what is missing, so that results never depend on it.
 template <class Arch>
@@ -130,6 +144,11 @@ public:
 
     /// Makes these encodings present.
     void require(unsigned encodings, const workers& w) {
+        if ((encodings & either) == either && wide_.empty()) {
+            wide_ = buffer<int8_block>(int8_.size(), memory_);
+            wide_.zero();
+            present_ &= ~unsigned{int8_wide};
+        }
         if (encodings & int8_rows_whole) whole_rows_.reserve(max_rows_, max_cols_, false, memory_);
         if (encodings & int8_rows_and_outliers) parted_rows_.reserve(max_rows_, max_cols_, true, memory_);
         wanted_ = encodings;
@@ -138,12 +157,13 @@ public:
         w.split(rows_, 1 + 8192 / (cols_ + 1), [&](std::size_t begin, std::size_t end) {
             for (std::size_t r = begin; r < end; ++r) encode(r, missing);
         });
+        if (wide_.empty() && missing & either) present_ &= ~either;
         present_ |= missing;
     }
 
     const float* row(std::size_t r) const noexcept { return values_.data() + r * cols_; }
     /// The block of row r that has columns k … k + 31. The row's next is rows_of_tile blocks further.
-    const int8_block* int8_at(std::size_t r, std::size_t k) const noexcept { return int8_.data() + int8_index(r, k); }
+    const int8_block* int8_at(std::size_t r, std::size_t k, bool wide) const noexcept { return blocks(wide) + int8_index(r, k); }
     const bfloat16* pairs_row(std::size_t r) const noexcept { return pairs_.data() + r * round_up(cols_, 2); }
     /// The first 32 columns of rows r … r + 15; r a multiple of 16. The next columns follow.
     const bfloat16_parts* parts_at(std::size_t r) const noexcept {
@@ -155,6 +175,7 @@ public:
 
 private:
     static constexpr std::size_t tile = rows_of_tile<Arch>;
+    static constexpr unsigned either = int8 | int8_wide;
 
     static std::size_t part_blocks(std::size_t rows, std::size_t cols) noexcept {
         return ceil_div(rows, bfloat16_parts::rows) * ceil_div(cols, bfloat16_parts::columns);
@@ -165,13 +186,20 @@ private:
         return (r / tile * (cols_ / int8_block::size) + k / int8_block::size) * tile + r % tile;
     }
 
+    /// Where blocks of a kind lie: both in the same place until they are needed beside one another.
+    const int8_block* blocks(bool wide) const noexcept { return wide && !wide_.empty() ? wide_.data() : int8_.data(); }
+
+    template <bool Wide>
+    void encode_blocks(std::size_t r) noexcept {
+        int8_block* out = const_cast<int8_block*>(int8_at(r, 0, Wide));
+        for (std::size_t b = 0, all = cols_ / int8_block::size; b < all; b += lanes)
+            encode_int8<Arch, Wide>(row(r) + b * int8_block::size, out + b * tile, tile, std::min(lanes, all - b));
+    }
+
     void encode(std::size_t r, unsigned encodings) noexcept {
         const float* x = row(r);
-        if (encodings & int8) {
-            int8_block* out = int8_.data() + int8_index(r, 0);
-            for (std::size_t b = 0, blocks = cols_ / int8_block::size; b < blocks; b += lanes)
-                encode_int8<Arch>(x + b * int8_block::size, out + b * tile, tile, std::min(lanes, blocks - b));
-        }
+        if (encodings & int8) encode_blocks<false>(r);
+        if (encodings & int8_wide) encode_blocks<true>(r);
         if (encodings & int8_rows_whole) whole_rows_.encode(r, x, cols_);
         if (encodings & int8_rows_and_outliers) parted_rows_.encode(r, x, cols_);
         if (encodings & bf16_pairs) {
@@ -202,7 +230,7 @@ private:
     unsigned wanted_ = plain, present_ = plain;
     std::pmr::memory_resource* memory_;
     buffer<float> values_;
-    buffer<int8_block> int8_;
+    buffer<int8_block> int8_, wide_;
     buffer<bfloat16> pairs_;
     buffer<bfloat16_parts> parts_;
     int8_rows<Arch> whole_rows_, parted_rows_;

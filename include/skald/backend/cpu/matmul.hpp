@@ -21,10 +21,8 @@ struct decoded_kernel {
     static constexpr encoding reads = plain;
 };
 
-/// Stands for the products of panels of quantized.hpp.
-struct quantized_kernel {
-    static constexpr encoding reads = int8;
-};
+/// Stands for the products of panels of quantized.hpp, which read int8 blocks.
+struct quantized_kernel {};
 
 /// The kernel that an unquantized format's products run with.
 template <class Arch, class Format, compute Policy>
@@ -153,7 +151,7 @@ private:
         for (std::size_t p = first; p < last; p += panels_of_row) {
             for (std::size_t i = 0; i < panels_of_row; ++i) panel[i] = weight_.panel(std::min(p + i, last - 1));
             for (std::size_t r = row; r < row_end; ++r) {
-                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0), rows_of_tile<Arch>, sums);
+                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0, weight_.quantized()->wide), rows_of_tile<Arch>, sums);
                 for (std::size_t i = 0; i < std::min(panels_of_row, last - p); ++i) put(job_, p + i, r, simd<Arch>::load(sums[i]));
             }
         }
@@ -166,7 +164,7 @@ private:
         const matmul_job<packed_matrix> job = job_;
         const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
         // The first cache holds columns, those that come next and the activations of few tiles.
-        const bool few = tiles <= 6;
+        const bool few = tiles <= 6, wide = weight_.quantized()->wide;
         const std::size_t columns = few ? unpacked_panel::columns / 2 : unpacked_panel::columns;
         const typename tile::fetch nothing;
         unpacked_panel panel[tile::panels];
@@ -196,7 +194,7 @@ private:
                     const typename tile::results to =
                         direct ? typename tile::results{results + begin * stride + p * lanes, stride, job.accumulate}
                                : typename tile::results{sums[begin - row], width, false};
-                    run(panel, in_.int8_at(begin, k), blocks, k == 0 ? nullptr : sums[begin - row], fetches ? part : nothing, to);
+                    run(panel, in_.int8_at(begin, k, wide), blocks, k == 0 ? nullptr : sums[begin - row], fetches ? part : nothing, to);
                     if (fetches) part.at += blocks * part.lines * 64;
                     if (more || direct) continue;
                     for (std::size_t r = begin; r < end; ++r)
@@ -285,7 +283,10 @@ public:
             panels += round_up(j.weight->panels(), unit);
             bytes += j.weight->bytes();
             with_kernel(j, [&]<class Kernel>(std::type_identity<Kernel>) {
-                encodings |= Kernel::reads;
+                if constexpr (std::is_same_v<Kernel, quantized_kernel>)
+                    encodings |= j.weight->quantized()->wide ? int8_wide : int8;
+                else
+                    encodings |= Kernel::reads;
                 rows = std::min(rows, product<Kernel, Arch>::row_block);
             });
         }

@@ -5,8 +5,10 @@
 // call through pointers: they are compiled once for all formats. A panel takes the bytes of its rows in the file (iq4_xs: 1.5% more);
 // those of grids take 4.2 bits a value (iq3), 3.2 (iq2, iq1_m) or 2.2 (iq1_s), and the ternary ones 2.1.
 //
-// The canonical value of an output: from zero, for each group of 32 or 16 columns in order, acc = fma(t, activations' scale, acc), where
-// t = Σ code · q · scale, rounded once, and where the format has minima t = fma(minimum, Σq, t).
+// The canonical value of an output: from zero, for each 32 columns in order, or each 16 where those have a scale,
+// acc = fma(t, activations' scale, acc), where t = Σ code · q · scale, rounded once, and where the format has minima
+// t = fma(minimum, Σq, t). Formats in blocks of 256 columns, whose other engines' activations have one scale for those, read activations
+// with one scale for 128: from zero, for each group of these, t = fma(Σ code · q, scale, t) and t = fma(minimum, Σq, t).
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -38,6 +40,12 @@ SKALD_INLINE simd<Arch> scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> 
         return (as_float(sum) - simd<Arch>::broadcast(sums_zero)) * scale;
 }
 
+/// t and scale · those integers.
+template <class Arch>
+SKALD_INLINE simd<Arch> add_scaled(simd_int<Arch> sum, simd<Arch> scale, simd<Arch> t) noexcept {
+    return fma(as_float(sum) - simd<Arch>::broadcast(sums_zero), scale, t);
+}
+
 /// Panels that products of one row are asked for.
 inline constexpr std::size_t panels_of_row = 4;
 
@@ -45,6 +53,7 @@ inline constexpr std::size_t panels_of_row = 4;
 struct quantized_panels {
     bool halves;  ///< groups of 16 columns, not 32
     bool minima;
+    bool wide;               ///< activations are int8_wide
     bool narrow;             ///< codes for byte_sums<Arch, true>
     std::size_t code_bytes;  ///< of 32 columns; those of the next follow
     std::size_t (*panel_bytes)(std::size_t cols) noexcept;
@@ -69,6 +78,7 @@ struct quantized_functions {
     static constexpr std::size_t block = int8_block::size;
     static constexpr std::size_t columns = info(Format::id).block_size;  // a block of the file
     static constexpr bool halves = columns / scales::groups == 16;
+    static constexpr bool wide = columns == 256;
     static_assert(columns / scales::groups == (halves ? 16 : 32) && unpacked_panel::columns / 2 % columns == 0);
 
     static std::size_t panel_bytes(std::size_t cols) noexcept {
@@ -144,20 +154,27 @@ private:
                 for (std::size_t line = 0; line < scales::bytes; line += 64) __builtin_prefetch(record + next_panels + line);
                 scales::template read<Arch>(record, scale[p], minimum[p]);
             }
+            V t[together];
+            for (V& some : t) some = V::zero();
             for (std::size_t i = 0; i < columns; i += block, x += stride) {
                 const std::size_t at = (k + i) / block * codes::bytes;
                 const std::size_t next = at + ahead < all_codes ? at + ahead : at + ahead - all_codes + next_panels;
+                const V by = V::broadcast(x->scale);
                 for (std::size_t p = 0; p < together; ++p) {
                     if constexpr (fetches)
                         for (std::size_t line = 0; line < codes::bytes; line += 64) __builtin_prefetch(panel[p] + next + line);
                     simd_int<Arch> w[8];
                     layout::unpack(panel[p] + at, w);
                     if constexpr (halves) {
-                        acc[p] = add_group<0, 4>(w, *x, 1, scale[p][i / 16], minimum[p][i / 16], acc[p]);
-                        acc[p] = add_group<4, 8>(w, *x, 2, scale[p][i / 16 + 1], minimum[p][i / 16 + 1], acc[p]);
+                        t[p] = add_group<0, 4>(w, *x, 1, scale[p][i / 16], minimum[p][i / 16], t[p]);
+                        if constexpr (!wide) acc[p] = fma(t[p], by, acc[p]);
+                        t[p] = add_group<4, 8>(w, *x, 2, scale[p][i / 16 + 1], minimum[p][i / 16 + 1], t[p]);
                     } else {
-                        acc[p] = add_group<0, 8>(w, *x, 0, scale[p][i / 32], minimum[p][i / 32], acc[p]);
+                        t[p] = add_group<0, 8>(w, *x, 0, scale[p][i / 32], minimum[p][i / 32], t[p]);
                     }
+                    if (wide && i / block % int8_block::wide != int8_block::wide - 1) continue;
+                    acc[p] = fma(t[p], by, acc[p]);
+                    t[p] = V::zero();
                 }
             }
         }
@@ -173,10 +190,11 @@ private:
             return add_bytes(code, static_cast<std::uint8_t>(To - layout::zero));
     }
 
-    /// acc and the group of columns that is in vectors Begin … End - 1; its sums are number `part` of the block's.
+    /// The products with the group of columns that is in vectors Begin … End - 1, added to t where activations are wide; the sums of its
+    /// activations are number `part` of the block's.
     template <std::size_t Begin, std::size_t End, class Arch>
     SKALD_INLINE static simd<Arch> add_group(const simd_int<Arch> (&w)[8], const int8_block& x, std::size_t part,
-                                             const float (&scale)[lanes], const float (&minimum)[lanes], simd<Arch> acc) noexcept {
+                                             const float (&scale)[lanes], const float (&minimum)[lanes], simd<Arch> t) noexcept {
         using V = simd<Arch>;
         using products = byte_sums<Arch, layout::narrow>;
         constexpr int zero = layout::zero == 128 ? products::zero : layout::zero;  // below 128 codes do as they are
@@ -185,15 +203,19 @@ private:
         for (std::size_t i = Begin; i < End; ++i)
             sum = products::add(sum, moved<zero>(w[i]), simd_int<Arch>::broadcast(format::detail::read_at<std::int32_t>(x.q + i * 4)));
         const V s = V::load(scale);
-        V t = scaled(sum, s, s * V::broadcast(-sums_zero));
+        if constexpr (wide)
+            t = add_scaled(sum, s, t);
+        else
+            t = scaled(sum, s, s * V::broadcast(-sums_zero));
         if constexpr (scales::minima) t = fma(V::load(minimum), V::broadcast(x.sum[part]), t);
-        return fma(t, V::broadcast(x.scale), acc);
+        return t;
     }
 };
 
 template <class Arch, class Format>
 inline constexpr quantized_panels panels_of{quantized_functions<Format>::halves,
                                             quantized_functions<Format>::scales::minima,
+                                            quantized_functions<Format>::wide,
                                             quantized_layout<Format>::narrow,
                                             quantized_functions<Format>::codes::bytes,
                                             quantized_functions<Format>::panel_bytes,

@@ -102,29 +102,38 @@ private:
 
     template <bool Narrow>
     static function of(const quantized_panels& format) noexcept {
-        if (format.halves) return format.minima ? run<true, true, Narrow> : run<true, false, Narrow>;
-        return format.minima ? run<false, true, Narrow> : run<false, false, Narrow>;
+        if (format.wide) {
+            if (format.halves) return format.minima ? run<true, true, true, Narrow> : run<true, false, true, Narrow>;
+            return format.minima ? run<false, true, true, Narrow> : run<false, false, true, Narrow>;
+        }
+        if (format.halves) return format.minima ? run<true, true, false, Narrow> : run<true, false, false, Narrow>;
+        return format.minima ? run<false, true, false, Narrow> : run<false, false, false, Narrow>;
     }
 
-    template <bool Halves, bool Minima, bool Narrow>
+    template <bool Halves, bool Minima, bool Wide, bool Narrow>
     static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums, const fetch& next,
                     const results& out) noexcept {
         const std::byte* at = next.at;
         const std::size_t stride = next.stride, lines = next.lines;
-        V acc[rows][panels];
+        V acc[rows][panels], t[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-            for (std::size_t p = 0; p < panels; ++p) acc[r][p] = sums == nullptr ? V::zero() : V::load(sums + (r * panels + p) * lanes);
+            for (std::size_t p = 0; p < panels; ++p) {
+                acc[r][p] = sums == nullptr ? V::zero() : V::load(sums + (r * panels + p) * lanes);
+                t[r][p] = V::zero();
+            }
         for (std::size_t b = 0; b < blocks; ++b, x += rows) {
             for (std::size_t i = 0; i < lines; ++i, at += 64)
                 for (std::size_t p = 0; p < panels; ++p) __builtin_prefetch(at + p * stride);
+            V(&to)[rows][panels] = Wide ? t : acc;
             if constexpr (Halves) {
-                add_group<0, 4, Minima, Narrow>(panel, x, b, b * 2, 1, acc);
-                add_group<4, 8, Minima, Narrow>(panel, x, b, b * 2 + 1, 2, acc);
+                add_group<0, 4, Minima, Wide, Narrow>(panel, x, b, b * 2, 1, to);
+                add_group<4, 8, Minima, Wide, Narrow>(panel, x, b, b * 2 + 1, 2, to);
             } else {
-                add_group<0, 8, Minima, Narrow>(panel, x, b, b, 0, acc);
+                add_group<0, 8, Minima, Wide, Narrow>(panel, x, b, b, 0, to);
             }
+            if (Wide && b % int8_block::wide == int8_block::wide - 1) add_scaled_rows(t, x, acc);
         }
         if (out.add) {
             float* from = out.at;
@@ -142,9 +151,10 @@ private:
     }
 
     /// Group g of columns, which is in vectors Begin … End - 1 of block b; the sums of its activations are number `part` of the block's.
-    template <std::size_t Begin, std::size_t End, bool Minima, bool Narrow>
+    /// What is added is not yet scaled as activations are where those are wide.
+    template <std::size_t Begin, std::size_t End, bool Minima, bool Wide, bool Narrow>
     SKALD_INLINE static void add_group(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t b, std::size_t g,
-                                       std::size_t part, V (&acc)[rows][panels]) noexcept {
+                                       std::size_t part, V (&to)[rows][panels]) noexcept {
         ints sum[rows][panels];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < rows; ++r) {
@@ -169,11 +179,22 @@ private:
             const V scale = V::load(panel[p].scale[g]), offset = V::load(panel[p].offset[g]);
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < rows; ++r) {
-                V t = scaled(sum[r][p], scale, offset);
+                V t = Wide ? add_scaled(sum[r][p], scale, to[r][p]) : scaled(sum[r][p], scale, offset);
                 if constexpr (Minima) t = fma(V::load(panel[p].minimum[g]), V::broadcast(x[r].sum[part]), t);
-                acc[r][p] = fma(t, V::broadcast(x[r].scale), acc[r][p]);
+                to[r][p] = Wide ? t : fma(t, V::broadcast(x[r].scale), to[r][p]);
             }
         }
+    }
+
+    /// Adds t, scaled as the rows' blocks, to acc; t begins anew.
+    SKALD_INLINE static void add_scaled_rows(V (&t)[rows][panels], const int8_block* x, V (&acc)[rows][panels]) noexcept {
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panels; ++p) {
+                acc[r][p] = fma(t[r][p], V::broadcast(x[r].scale), acc[r][p]);
+                t[r][p] = V::zero();
+            }
     }
 };
 
