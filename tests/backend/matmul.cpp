@@ -74,6 +74,22 @@ TEMPLATE_LIST_TEST_CASE("products take long rows and many of them", "[backend]",
             for (const std::size_t rows : {1, 71, 97, 130}) check_product<TestType>(type, rows, 18, whole_blocks(type, 1060), policy);
 }
 
+TEMPLATE_LIST_TEST_CASE("rows lie in tiles that take no more room than tall ones, and fewer where low ones leave less over", "[backend]",
+                        architectures) {
+    constexpr std::size_t tall = kernels::rows_of_tile<TestType>, low = kernels::rows_of_low_tile<TestType>;
+    const auto round_up = [](std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; };
+    for (std::size_t n = 1; n <= 600; ++n) {
+        CAPTURE(n);
+        const std::size_t whole = kernels::rows_of_whole_tiles<TestType>(n);
+        REQUIRE(whole <= n);
+        CHECK((whole % tall == 0 || whole == n));
+        CHECK(n - whole <= (n <= kernels::rows_together ? 2 : 1) * low);
+        const std::size_t taken = round_up(whole, tall) + round_up(n - whole, low);
+        CHECK(taken <= round_up(n, tall));
+        if (tall > low && n > low && n <= kernels::rows_together) CHECK(taken - n <= 1);
+    }
+}
+
 TEST_CASE("several products of one input, of different formats, in one call", "[backend]") {
     const std::size_t rows = 9, k = 64;
     const file_matrix files[] = {

@@ -69,11 +69,27 @@ SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t strid
 }
 
 /// Rows of int8 blocks that one tile of a product reads. They lie block by block, [row / rows_of_tile][block][row % rows_of_tile],
-/// so that a tile reads its activations as one stream.
+/// so that a tile reads its activations as one stream. The last ones are low tiles where those have fewer rows left over.
 template <class Arch>
 inline constexpr std::size_t rows_of_tile = simd<Arch>::parts == 1   ? 6
                                             : simd<Arch>::parts == 2 ? 4
                                                                      : 2;
+template <class Arch>
+inline constexpr std::size_t rows_of_low_tile = simd<Arch>::parts == 1 ? 4 : rows_of_tile<Arch>;
+
+/// Blocks of so many rows may be multiplied apart, at least, and begin with a tile.
+inline constexpr std::size_t rows_together = 48;
+
+/// How many of n rows are in whole tiles; the others are in one or two low ones. Where there are more than rows_together, it must not
+/// be two: a block of rows could begin between.
+template <class Arch>
+constexpr std::size_t rows_of_whole_tiles(std::size_t n) noexcept {
+    constexpr std::size_t rows = rows_of_tile<Arch>, low = rows_of_low_tile<Arch>;
+    const std::size_t left = n % rows;
+    if (low == rows || left == 0 || left > low) return n;
+    if (2 * left > low) return n - left;
+    return n >= 2 * low - 1 && n <= rows_together ? n - left - rows : n;
+}
 
 /// Which encodings a product reads.
 enum encoding : unsigned {
@@ -125,6 +141,7 @@ public:
             fail(errc::invalid_argument, "activations", rows, " × ", cols, " values, in room for ", max_rows_, " × ", max_cols_);
         rows_ = rows;
         cols_ = cols;
+        in_whole_tiles_ = rows_of_whole_tiles<Arch>(rows);
         present_ = plain;
     }
 
@@ -162,7 +179,14 @@ public:
     }
 
     const float* row(std::size_t r) const noexcept { return values_.data() + r * cols_; }
-    /// The block of row r that has columns k … k + 31. The row's next is rows_of_tile blocks further.
+    /// How many rows are in the tile that row r is in.
+    std::size_t tile_of(std::size_t r) const noexcept { return r < in_whole_tiles_ ? rows_of_tile<Arch> : rows_of_low_tile<Arch>; }
+    /// Of rows row … row_end - 1, the first of which begins one.
+    std::size_t tiles(std::size_t row, std::size_t row_end) const noexcept {
+        const std::size_t border = std::clamp(in_whole_tiles_, row, row_end);
+        return ceil_div(border - row, rows_of_tile<Arch>) + ceil_div(row_end - border, rows_of_low_tile<Arch>);
+    }
+    /// The block of row r that has columns k … k + 31. The row's next is tile_of(r) blocks further.
     const int8_block* int8_at(std::size_t r, std::size_t k, bool wide) const noexcept { return blocks(wide) + int8_index(r, k); }
     const bfloat16* pairs_row(std::size_t r) const noexcept { return pairs_.data() + r * round_up(cols_, 2); }
     /// The first 32 columns of rows r … r + 15; r a multiple of 16. The next columns follow.
@@ -174,16 +198,19 @@ public:
     const int8_row* int8_row_of(std::size_t r, bool outliers) const noexcept { return (outliers ? parted_rows_ : whole_rows_).row(r); }
 
 private:
-    static constexpr std::size_t tile = rows_of_tile<Arch>;
     static constexpr unsigned either = int8 | int8_wide;
 
     static std::size_t part_blocks(std::size_t rows, std::size_t cols) noexcept {
         return ceil_div(rows, bfloat16_parts::rows) * ceil_div(cols, bfloat16_parts::columns);
     }
 
-    static std::size_t int8_blocks(std::size_t rows, std::size_t cols) noexcept { return round_up(rows, tile) * (cols / int8_block::size); }
+    static std::size_t int8_blocks(std::size_t rows, std::size_t cols) noexcept {
+        return round_up(rows, rows_of_tile<Arch>) * (cols / int8_block::size);
+    }
     std::size_t int8_index(std::size_t r, std::size_t k) const noexcept {
-        return (r / tile * (cols_ / int8_block::size) + k / int8_block::size) * tile + r % tile;
+        const std::size_t first = r < in_whole_tiles_ ? 0 : in_whole_tiles_, tile = tile_of(r), blocks = cols_ / int8_block::size;
+        r -= first;
+        return first * blocks + (r / tile * blocks + k / int8_block::size) * tile + r % tile;
     }
 
     /// Where blocks of a kind lie: both in the same place until they are needed beside one another.
@@ -192,6 +219,7 @@ private:
     template <bool Wide>
     void encode_blocks(std::size_t r) noexcept {
         int8_block* out = const_cast<int8_block*>(int8_at(r, 0, Wide));
+        const std::size_t tile = tile_of(r);
         for (std::size_t b = 0, all = cols_ / int8_block::size; b < all; b += lanes)
             encode_int8<Arch, Wide>(row(r) + b * int8_block::size, out + b * tile, tile, std::min(lanes, all - b));
     }
@@ -226,7 +254,7 @@ private:
         }
     }
 
-    std::size_t max_rows_, max_cols_, rows_ = 0, cols_ = 0;
+    std::size_t max_rows_, max_cols_, rows_ = 0, cols_ = 0, in_whole_tiles_ = 0;
     unsigned wanted_ = plain, present_ = plain;
     std::pmr::memory_resource* memory_;
     buffer<float> values_;

@@ -151,7 +151,7 @@ private:
         for (std::size_t p = first; p < last; p += panels_of_row) {
             for (std::size_t i = 0; i < panels_of_row; ++i) panel[i] = weight_.panel(std::min(p + i, last - 1));
             for (std::size_t r = row; r < row_end; ++r) {
-                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0, weight_.quantized()->wide), rows_of_tile<Arch>, sums);
+                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0, weight_.quantized()->wide), in_.tile_of(r), sums);
                 for (std::size_t i = 0; i < std::min(panels_of_row, last - p); ++i) put(job_, p + i, r, simd<Arch>::load(sums[i]));
             }
         }
@@ -159,14 +159,16 @@ private:
 
     void walk(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         using tile = quantized_tile<Arch>;
-        static_assert(row_block % tile::rows == 0);
-        const auto run = tile::of(*weight_.quantized());
+        static_assert(row_block % tile::rows == 0 && rows_together % tile::rows == 0);
+        const auto run = tile::of(*weight_.quantized()), run_low = quantized_tile<Arch, rows_of_low_tile<Arch>>::of(*weight_.quantized());
         const matmul_job<packed_matrix> job = job_;
-        const std::size_t cols = weight_.cols(), tiles = ceil_div(row_end - row, tile::rows);
+        const std::size_t cols = weight_.cols(), tiles = in_.tiles(row, row_end);
         // The first cache holds columns, those that come next and the activations of few tiles.
         const bool few = tiles <= 6, wide = weight_.quantized()->wide;
         const std::size_t columns = few ? unpacked_panel::columns / 2 : unpacked_panel::columns;
-        const typename tile::fetch nothing;
+        // Up to three tiles take less time than memory does; bytes the processor fetches by itself.
+        const std::size_t ahead = tiles <= 3 && weight_.quantized()->code_bytes < int8_block::size * lanes ? 2 : 1;
+        const tile_fetch nothing;
         unpacked_panel panel[tile::panels];
         constexpr std::size_t width = tile::panels * lanes;
         alignas(64) float sums[row_block][width];
@@ -179,22 +181,28 @@ private:
                 n = next_columns(cols - k, columns);
                 for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
                 const bool more = k + n < cols;
-                const codes next = more ? codes_of(p, last, k + n, columns) : codes_of(p + tile::panels, last, 0, columns);
+                std::size_t next_p = p, next_k = k;
+                for (std::size_t i = 0; i < ahead; ++i) {
+                    next_k += next_columns(cols - next_k, columns);
+                    if (next_k == cols) next_k = 0, next_p += tile::panels;
+                }
+                const codes next = codes_of(next_p, last, next_k, columns);
                 // The last tiles fetch these, block by block, so that activations do not push them out of the cache again.
                 const std::size_t blocks = n / int8_block::size, fetching = std::min(tiles, fetching_tiles);
-                typename tile::fetch part = next.part(fetching * blocks);
+                tile_fetch part = next.part(fetching * blocks);
                 if (!more) fetch_results(job, p, panels, row, std::min(row + results_ahead * tile::rows, row_end));
-                for (std::size_t t = 0; t < tiles; ++t) {
-                    const std::size_t begin = row + t * tile::rows, end = std::min(begin + tile::rows, row_end);
+                for (std::size_t t = 0, begin = row, end; t < tiles; ++t, begin = end) {
+                    const std::size_t rows = in_.tile_of(begin);
+                    end = std::min(begin + rows, row_end);
                     const bool fetches = t + fetching >= tiles && part.at < next.end();
                     if (!more)
                         fetch_results(job, p, panels, begin + results_ahead * tile::rows,
                                       std::min(end + results_ahead * tile::rows, row_end));
-                    const bool direct = !more && whole && begin + tile::rows <= row_end;
-                    const typename tile::results to =
-                        direct ? typename tile::results{results + begin * stride + p * lanes, stride, job.accumulate}
-                               : typename tile::results{sums[begin - row], width, false};
-                    run(panel, in_.int8_at(begin, k, wide), blocks, k == 0 ? nullptr : sums[begin - row], fetches ? part : nothing, to);
+                    const bool direct = !more && whole && begin + rows <= row_end;
+                    const tile_results to = direct ? tile_results{results + begin * stride + p * lanes, stride, job.accumulate}
+                                                   : tile_results{sums[begin - row], width, false};
+                    (rows == tile::rows ? run : run_low)(panel, in_.int8_at(begin, k, wide), blocks, k == 0 ? nullptr : sums[begin - row],
+                                                         fetches ? part : nothing, to);
                     if (fetches) part.at += blocks * part.lines * 64;
                     if (more || direct) continue;
                     for (std::size_t r = begin; r < end; ++r)
@@ -217,7 +225,7 @@ private:
 
         const std::byte* end() const noexcept { return at + lines * 64; }
         /// The first of so many equal parts.
-        typename quantized_tile<Arch>::fetch part(std::size_t parts) const noexcept { return {at, stride, ceil_div(lines, parts)}; }
+        tile_fetch part(std::size_t parts) const noexcept { return {at, stride, ceil_div(lines, parts)}; }
     };
 
     /// Of the panels from p on, columns k and following; their scales are fetched now.
@@ -273,7 +281,7 @@ public:
 
     matmul(activations<Arch>& in, std::span<const job> jobs, compute policy, const workers& w) : in_(in), jobs_(jobs), policy_(policy) {
         // The int8 blocks of a block of rows stay in the second cache from panel to panel.
-        constexpr std::size_t cached = 8 << 20, whole = 48;  // whole tiles of every kernel
+        constexpr std::size_t cached = 8 << 20, whole = rows_together;  // whole tiles of every kernel
         const std::size_t fit = cached / (in.cols() / int8_block::size * sizeof(int8_block) + 1) / whole * whole;
         std::size_t panels = 0, bytes = 0, rows = std::max(fit, whole);
         unsigned encodings = plain;

@@ -66,29 +66,29 @@ private:
     }
 };
 
-/// A tile of quantized products: rows_of_tile rows of activations by `panels` unpacked panels. Per group of columns exact integer
-/// sums; the canonical order is in quantized.hpp.
-template <class Arch>
+/// Where rows of results go, `stride` floats apart; `add`: to what stands there.
+struct tile_results {
+    float* at;
+    std::size_t stride;
+    bool add;
+};
+
+/// What a tile fetches meanwhile: with every block so many lines of each of its panels, which are `stride` bytes apart.
+struct tile_fetch {
+    const std::byte* at = nullptr;
+    std::size_t stride = 0, lines = 0;
+};
+
+/// A tile of quantized products: so many rows of activations by `panels` unpacked panels. Per group of columns exact integer sums;
+/// the canonical order is in quantized.hpp.
+template <class Arch, std::size_t Rows = rows_of_tile<Arch>>
 struct quantized_tile {
-    static constexpr std::size_t rows = rows_of_tile<Arch>;
+    static constexpr std::size_t rows = Rows;
     static constexpr std::size_t panels = parts_of<Arch> == 1 ? 2 : 1;
-    /// Where rows of results go, `stride` floats apart; `add`: to what stands there.
-    struct results {
-        float* at;
-        std::size_t stride;
-        bool add;
-    };
-
-    /// What is fetched meanwhile: with every block so many lines of each of as many panels, which are `stride` bytes apart.
-    struct fetch {
-        const std::byte* at = nullptr;
-        std::size_t stride = 0, lines = 0;
-    };
-
     /// out = sums (from nullptr zero) and the products of `blocks` blocks. The rows' int8 blocks lie as in `activations`.
     /// // sums: (rows, panels, 16); out: rows of (panels, 16)
     using function = void (*)(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums,
-                              const fetch& next, const results& out) noexcept;
+                              const tile_fetch& next, const tile_results& out) noexcept;
 
     static function of(const quantized_panels& format) noexcept {
         if constexpr (ints::has_narrow_dot)
@@ -111,8 +111,8 @@ private:
     }
 
     template <bool Halves, bool Minima, bool Wide, bool Narrow>
-    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums, const fetch& next,
-                    const results& out) noexcept {
+    static void run(const unpacked_panel (&panel)[panels], const int8_block* x, std::size_t blocks, const float* sums,
+                    const tile_fetch& next, const tile_results& out) noexcept {
         const std::byte* at = next.at;
         const std::size_t stride = next.stride, lines = next.lines;
         V acc[rows][panels], t[rows][panels];
