@@ -77,7 +77,6 @@ TEMPLATE_LIST_TEST_CASE("products take long rows and many of them", "[backend]",
 TEMPLATE_LIST_TEST_CASE("rows lie in tiles that take no more room than tall ones, and fewer where low ones leave less over", "[backend]",
                         architectures) {
     constexpr std::size_t tall = kernels::rows_of_tile<TestType>, low = kernels::rows_of_low_tile<TestType>;
-    const auto round_up = [](std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; };
     for (std::size_t n = 1; n <= 600; ++n) {
         CAPTURE(n);
         const std::size_t whole = kernels::rows_of_whole_tiles<TestType>(n);

@@ -3,6 +3,7 @@
 // say, spelled out in plain loops.
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "backend/support.hpp"
 #include "support/covered.hpp"
@@ -252,17 +253,16 @@ TEMPLATE_LIST_TEST_CASE("quantized products are integer sums a group, scaled by 
         for (std::size_t r = 0; r < rows; ++r)
             for (std::size_t j = 0; j < k; j += together) {
                 const std::span some = std::span(x).subspan(r * k + j, together);
+                std::vector<plain_block> a;
+                for (std::size_t m = 0; m < together; m += 32) a.emplace_back(some.data() + m, some);
                 for (std::size_t i = 0; i < n; ++i) {
                     float &acc = want[r * n + i], t = 0;
-                    for (std::size_t m = 0; m < together; m += 32) {
-                        const plain_block a(some.data() + m, some);
-                        const plain_weights w(type, file.view.row(i), j + m);
-                        if (together == 32)
-                            acc = w.add(acc, a);
-                        else
-                            t = w.add_unscaled(t, a);
-                        if (together > 32 && m + 32 == together) acc = plain_fma(t, a.scale, acc);
+                    if (together == 32) {
+                        acc = plain_weights(type, file.view.row(i), j).add(acc, a[0]);
+                        continue;
                     }
+                    for (std::size_t m = 0; m < a.size(); ++m) t = plain_weights(type, file.view.row(i), j + m * 32).add_unscaled(t, a[m]);
+                    acc = plain_fma(t, a[0].scale, acc);
                 }
             }
         CAPTURE(to_string(type));

@@ -48,9 +48,8 @@ SKALD_INLINE void encode_int8(const float* x, int8_block* out, std::size_t strid
     }
     if constexpr (Wide)
 #pragma GCC unroll 16
-        for (std::size_t i = 0; i < lanes; i += int8_block::wide) {
+        for (std::size_t i = 0; i < lanes; i += int8_block::wide)
             most[i] = most[i + 1] = most[i + 2] = most[i + 3] = max(max(most[i], most[i + 1]), max(most[i + 2], most[i + 3]));
-        }
     const V greatest = greatest_of_rows(most);
     alignas(64) float scale[lanes], inverse[lanes];
     (greatest / V::broadcast(127.0f)).store(scale);

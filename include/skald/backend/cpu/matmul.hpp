@@ -146,12 +146,13 @@ private:
     static constexpr std::size_t fetching_tiles = 8, results_ahead = 1;
 
     void one_by_one(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
+        const quantized_panels& format = *weight_.quantized();
         alignas(64) float sums[panels_of_row][lanes];
         const std::byte* panel[panels_of_row];
         for (std::size_t p = first; p < last; p += panels_of_row) {
             for (std::size_t i = 0; i < panels_of_row; ++i) panel[i] = weight_.panel(std::min(p + i, last - 1));
             for (std::size_t r = row; r < row_end; ++r) {
-                weight_.quantized()->one_row(panel, weight_.cols(), in_.int8_at(r, 0, weight_.quantized()->wide), in_.tile_of(r), sums);
+                format.one_row(panel, weight_.cols(), in_.int8_at(r, 0, format.wide), in_.tile_of(r), sums);
                 for (std::size_t i = 0; i < std::min(panels_of_row, last - p); ++i) put(job_, p + i, r, simd<Arch>::load(sums[i]));
             }
         }
@@ -160,14 +161,15 @@ private:
     void walk(std::size_t first, std::size_t last, std::size_t row, std::size_t row_end) const noexcept {
         using tile = quantized_tile<Arch>;
         static_assert(row_block % tile::rows == 0 && rows_together % tile::rows == 0);
-        const auto run = tile::of(*weight_.quantized()), run_low = quantized_tile<Arch, rows_of_low_tile<Arch>>::of(*weight_.quantized());
+        const quantized_panels& format = *weight_.quantized();
+        const auto run = tile::of(format), run_low = quantized_tile<Arch, rows_of_low_tile<Arch>>::of(format);
         const matmul_job<packed_matrix> job = job_;
         const std::size_t cols = weight_.cols(), tiles = in_.tiles(row, row_end);
         // The first cache holds columns, those that come next and the activations of few tiles.
-        const bool few = tiles <= 6, wide = weight_.quantized()->wide;
+        const bool few = tiles <= 6;
         const std::size_t columns = few ? unpacked_panel::columns / 2 : unpacked_panel::columns;
         // Up to three tiles take less time than memory does; bytes the processor fetches by itself.
-        const std::size_t ahead = tiles <= 3 && weight_.quantized()->code_bytes < int8_block::size * lanes ? 2 : 1;
+        const std::size_t ahead = tiles <= 3 && format.code_bytes < int8_block::size * lanes ? 2 : 1;
         const tile_fetch nothing;
         unpacked_panel panel[tile::panels];
         constexpr std::size_t width = tile::panels * lanes;
@@ -179,7 +181,7 @@ private:
             const bool whole = job.bias == nullptr && p * lanes + width <= weight_.rows() && p + tile::panels <= last;
             for (std::size_t k = 0, n; k < cols; k += n) {
                 n = next_columns(cols - k, columns);
-                for (std::size_t i = 0; i < panels; ++i) weight_.quantized()->unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
+                for (std::size_t i = 0; i < panels; ++i) format.unpack(weight_.panel(p + i), cols, k, n, few, panel[i]);
                 const bool more = k + n < cols;
                 std::size_t next_p = p, next_k = k;
                 for (std::size_t i = 0; i < ahead; ++i) {
@@ -201,8 +203,8 @@ private:
                     const bool direct = !more && whole && begin + rows <= row_end;
                     const tile_results to = direct ? tile_results{results + begin * stride + p * lanes, stride, job.accumulate}
                                                    : tile_results{sums[begin - row], width, false};
-                    (rows == tile::rows ? run : run_low)(panel, in_.int8_at(begin, k, wide), blocks, k == 0 ? nullptr : sums[begin - row],
-                                                         fetches ? part : nothing, to);
+                    (rows == tile::rows ? run : run_low)(panel, in_.int8_at(begin, k, format.wide), blocks,
+                                                         k == 0 ? nullptr : sums[begin - row], fetches ? part : nothing, to);
                     if (fetches) part.at += blocks * part.lines * 64;
                     if (more || direct) continue;
                     for (std::size_t r = begin; r < end; ++r)

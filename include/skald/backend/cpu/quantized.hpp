@@ -27,7 +27,7 @@ struct unpacked_panel {
     const std::uint8_t (*code)[lanes][4] = room;  // (columns / 4)
     alignas(64) std::uint8_t room[columns / 4][lanes][4];
     float scale[columns / 16][lanes], minimum[columns / 16][lanes];
-    float offset[columns / 16][lanes];  // -sums_zero · scale
+    float offset[columns / 16][lanes];  // -sums_zero · scale, unless activations are int8_wide
 };
 
 /// scale · the integers that `sum` counted from sums_zero_bits, rounded once. `offset` is -sums_zero · scale, which is exact: scales have
@@ -111,7 +111,7 @@ struct quantized_functions {
         for (std::size_t i = 0; i < n; i += columns)
             scales::template read<Arch>(scales_at(panel, cols, k + i), out.scale + i / columns * scales::groups,
                                         out.minimum + i / columns * scales::groups);
-        for (std::size_t g = 0; g < n / columns * scales::groups; ++g)
+        for (std::size_t g = 0; !wide && g < n / columns * scales::groups; ++g)
             (simd<Arch>::load(out.scale[g]) * simd<Arch>::broadcast(-sums_zero)).store(out.offset[g]);
         constexpr int zero = byte_sums<Arch, layout::narrow>::zero;
         if constexpr (layout::bits == 8 && layout::zero == zero)

@@ -102,12 +102,12 @@ private:
 
     template <bool Narrow>
     static function of(const quantized_panels& format) noexcept {
-        if (format.wide) {
-            if (format.halves) return format.minima ? run<true, true, true, Narrow> : run<true, false, true, Narrow>;
-            return format.minima ? run<false, true, true, Narrow> : run<false, false, true, Narrow>;
-        }
-        if (format.halves) return format.minima ? run<true, true, false, Narrow> : run<true, false, false, Narrow>;
-        return format.minima ? run<false, true, false, Narrow> : run<false, false, false, Narrow>;
+        return format.wide ? of<true, Narrow>(format) : of<false, Narrow>(format);
+    }
+    template <bool Wide, bool Narrow>
+    static function of(const quantized_panels& format) noexcept {
+        if (format.halves) return format.minima ? run<true, true, Wide, Narrow> : run<true, false, Wide, Narrow>;
+        return format.minima ? run<false, true, Wide, Narrow> : run<false, false, Wide, Narrow>;
     }
 
     template <bool Halves, bool Minima, bool Wide, bool Narrow>
@@ -176,7 +176,7 @@ private:
         }
 #pragma GCC unroll 4
         for (std::size_t p = 0; p < panels; ++p) {
-            const V scale = V::load(panel[p].scale[g]), offset = V::load(panel[p].offset[g]);
+            const V scale = V::load(panel[p].scale[g]), offset = Wide ? V::zero() : V::load(panel[p].offset[g]);
 #pragma GCC unroll 16
             for (std::size_t r = 0; r < rows; ++r) {
                 V t = Wide ? add_scaled(sum[r][p], scale, to[r][p]) : scaled(sum[r][p], scale, offset);
